@@ -1,0 +1,19 @@
+/** A value that cannot be, named: which function was given it, which field, the rule it breaks. */
+import * as Data from "effect/Data"
+import * as Formatter from "effect/Formatter"
+
+/**
+ * The one error of bad values. A defect where the value is a literal of the program (the Layer is built, the effect runs), a typed failure
+ * where it comes from outside. Reads `Scheduler.layer: maxParallelism must be an integer >= 1 or "unbounded", got 0`.
+ */
+export class InvalidOptionError extends Data.TaggedError("InvalidOptionError")<{
+  /** The function that was given the value, as `Module.name`. */
+  readonly where: string
+  readonly field: string
+  readonly rule: string
+  readonly value: unknown
+}> {
+  override get message(): string {
+    return `${this.where}: ${this.field} ${this.rule}, got ${Formatter.format(this.value)}`
+  }
+}

@@ -1,0 +1,875 @@
+/**
+ * Who may go next. One `Admission` serves every scheduler that shares a `Concurrency`.
+ *
+ * The invariant everything rests on: a lane that waits is parked at a counter that has no room for it, or at one listed in `dirty`. So what
+ * just came may go at once if its own counters have room, a returned slot looks at the best lanes parked at what it freed and at nothing
+ * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
+ * loops have ended (`flush`), so nobody's code runs inside them.
+ */
+import type { AdmissionReason } from "../Concurrency.ts"
+import {
+  Away,
+  before,
+  type Bucket,
+  Counter,
+  current,
+  Held,
+  type Key,
+  Lane,
+  LaneHeap,
+  type Needs,
+  Pending,
+  Retaking,
+  Returned,
+  type Slot,
+  type Wait,
+  Waiting
+} from "./ConcurrencyLane.ts"
+
+/** Law 5: a run passed over this often for its size reserves the limits it needs. */
+const MAX_OVERTAKES = 64
+/** How many overtaken lanes are counted at one limit; the best-ranking ones. */
+const MAX_CONTENDERS = 8
+
+export class Admission {
+  seq = 0
+  /** Counts limits that came or went, so that resolved demands know when they are stale. */
+  version = 0
+  readonly lanes = new Set<Lane>()
+  /** How many slots hold on to limits while they wait; while none does, nobody looks for shares. */
+  holding = 0
+  private readonly dirty: Array<Counter> = []
+  private granted: Array<Slot> = []
+  private draining = false
+  private paused = 0
+  private flushing = false
+  private readonly reserving = new Set<Lane>()
+  /** Where slots are to be found that may hold something: the live runs of each scheduler, the `withSlot` regions. */
+  readonly sources = new Set<Iterable<Slot>>()
+
+  /** Takes what the slot needs at once, or queues it in `lane`. True when taken. */
+  enter(slot: Slot, lane: Lane): boolean {
+    const first = lane.first
+    if (first === undefined || before(lane, slot, lane, first)) {
+      const blocker = this.blocker(lane, slot)
+      if (blocker === undefined) {
+        this.admit(slot, lane)
+        return true
+      }
+      this.queue(slot, lane)
+      if (lane.at === undefined) this.park(lane, blocker)
+      else if (lane.at.counter === blocker) lane.at.moved(lane)
+      else {
+        lane.at.remove(lane)
+        this.park(lane, blocker)
+      }
+    } else this.queue(slot, lane)
+    return false
+  }
+
+  /** The first limit that has no room for the slot, if any. */
+  blocker(lane: Lane, slot: Slot): Counter | undefined {
+    const { counters, weights } = lane.needs
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      const weight = counter.take(weights[i]!)
+      if (counter.active + weight > counter.limit) {
+        if (lane.resume && weight > counter.limit) continue
+        if (counter.active < counter.limit && lane.size > 0) this.contend(lane, counter)
+        return counter
+      }
+      if (counter.bucket !== undefined && !lane.resume && !this.hasTokens(counter, counter.bucket, weight, slot)) {
+        return counter
+      }
+      if (counter.contenders !== undefined && this.reservedAgainst(counter, lane, slot)) return counter
+    }
+    return undefined
+  }
+
+  /** Every limit that has no room for the slot now. */
+  blockers(lane: Lane, slot: Slot): Array<Counter> {
+    const { counters, weights } = lane.needs
+    return counters.filter((counter, i) => {
+      const weight = counter.take(weights[i]!)
+      if (counter.active + weight > counter.limit) return !(lane.resume && weight > counter.limit)
+      return counter === lane.at?.counter ||
+        (counter.contenders !== undefined && this.reservedAgainst(counter, lane, slot))
+    })
+  }
+
+  /** Leaves the queue as if it had never asked. */
+  leave(slot: Slot): void {
+    const lane = slot.lane
+    if (lane === undefined) return
+    const wasFirst = lane.first === slot
+    this.unqueue(slot, lane)
+    slot.phase = slot.phase === Retaking ? Away : Pending
+    if (lane.size === 0) this.close(lane)
+    else if (wasFirst) {
+      lane.at!.moved(lane)
+      this.reserving.delete(lane)
+    }
+    if (lane.contends !== undefined) this.touchContended(lane)
+    this.drain()
+  }
+
+  /** Gives back all that the slot holds, for good or until a new attempt. */
+  giveUp(slot: Slot): void {
+    const needs = slot.needs
+    if (needs === undefined) return
+    const phase = slot.phase
+    if (phase === Held || phase === Away) {
+      const plain = !needs.holds && slot.shares === undefined && slot.pins === undefined
+      if (plain) {
+        if (phase === Held) this.untake(slot, needs)
+      } else this.giveUpHolds(slot, needs, phase === Held)
+    }
+    slot.skips = undefined
+    slot.phase = Pending
+  }
+
+  /** The slot's work has ended. */
+  end(slot: Slot): void {
+    if (slot.retaker !== undefined) this.cancelRetake(slot)
+    if (slot.lane !== undefined) this.leave(slot)
+    this.giveUp(slot)
+    slot.phase = Returned
+  }
+
+  private giveUpHolds(slot: Slot, needs: Needs, held: boolean): void {
+    if (slot.shares !== undefined) { for (const share of slot.shares.values()) this.dissolve(share, held) }
+    slot.shares = undefined
+    if (needs.holds) this.holding--
+    if (slot.pins !== undefined) this.holding -= slot.pins.size
+    for (let i = 0; i < needs.counters.length; i++) {
+      const counter = needs.counters[i]!
+      counter.heldBy?.delete(slot)
+      if (counter.kind !== "tree" && (held || this.persists(slot, counter)) && !skipped(slot, counter)) {
+        const now = current(counter)
+        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
+        this.touch(now)
+      }
+    }
+    slot.pins = undefined
+  }
+
+  /** A share ends with its holder: what descendants still take of it counts where it came from. */
+  private dissolve(share: Counter, held: boolean): void {
+    const origin = current(shareOrigin.get(share)!)
+    if (held) share.active -= share.limit
+    origin.active += share.active
+    share.forward = origin
+    share.removed = true
+    if (share.heldBy !== undefined) {
+      for (const holder of share.heldBy) (origin.heldBy ??= new Set()).add(holder)
+    }
+    this.relaneAll((lane) => lane.needs.counters.includes(share))
+    this.touch(origin)
+  }
+
+  /** What stays taken while the slot's run waits. */
+  persists(slot: Slot, counter: Counter): boolean {
+    return counter.hold || slot.region || slot.pins?.has(counter) === true
+  }
+
+  /** The part of a held limit that descendants of its holder live on; open only while the holder waits. */
+  share(slot: Slot, counter: Counter): Counter {
+    const shares = slot.shares ??= new Map()
+    let share = shares.get(counter)
+    if (share === undefined) {
+      const needs = slot.needs!
+      const weight = needs.weights[needs.counters.indexOf(counter)]!
+      share = new Counter("share", counter.name, weight, counter.hold)
+      shareOrigin.set(share, counter)
+      shareHolder.set(share, slot)
+      if (slot.phase !== Away) share.active = weight
+      shares.set(counter, share)
+      if (slot.phase === Retaking) {
+        const retaker = slot.retaker
+        const lead = retaker === undefined ? slot : this.leadOf(retaker) ?? slot
+        this.relane(lead)
+      }
+    }
+    return share
+  }
+
+  pin(slot: Slot, counter: Counter): void {
+    const pins = slot.pins ??= new Map()
+    const count = pins.get(counter) ?? 0
+    if (count === 0) this.holding++
+    pins.set(counter, count + 1)
+  }
+
+  unpin(slot: Slot, counter: Counter): void {
+    const count = slot.pins?.get(counter)
+    if (count === undefined) return
+    if (count > 1) return void slot.pins!.set(counter, count - 1)
+    slot.pins!.delete(counter)
+    if (slot.pins!.size === 0) slot.pins = undefined
+    this.holding--
+    if (counter.hold) return
+    const share = slot.shares?.get(counter)
+    if (share !== undefined) {
+      slot.shares!.delete(counter)
+      this.dissolve(share, slot.phase === Held)
+    }
+    counter.heldBy?.delete(slot)
+    if (slot.phase === Away || slot.phase === Retaking) {
+      const needs = slot.needs!
+      const now = current(counter)
+      now.active -= needs.weights[needs.counters.indexOf(counter)]!
+      this.touch(now)
+      if (slot.phase === Retaking) this.relane(this.leadOf(slot.retaker!) ?? slot)
+    }
+    this.drain()
+  }
+
+  // ─── waiting lends
+
+  /** One fiber begins to wait: its slots go away with the first of their waits. */
+  beginWait(wait: Wait): void {
+    for (const slot of wait.chain) {
+      const waits = slot.waits ??= []
+      waits.push(wait)
+      if (slot.phase === Held) this.lend(slot)
+      else if (slot.phase === Retaking) this.cancelRetake(slot)
+      else if (slot.phase === Away && waits.length === 2) this.detach(slot, waits[0]!)
+    }
+    for (const target of wait.targets) {
+      target.awaited++
+      const gate = wait.chain.length === 0 ? undefined : target.gate
+      if (gate === undefined) continue
+      gate.limit++
+      ;(wait.gates ??= []).push(gate)
+      this.touch(gate)
+    }
+    this.drain()
+  }
+
+  /** One fiber's wait ends; the last takes the slots back before it goes on (`wait.proceed`), the others go on uncounted. */
+  endWait(wait: Wait): void {
+    for (const target of wait.targets) target.awaited--
+    if (wait.gates !== undefined) { for (const gate of wait.gates) gate.limit-- }
+    let back: Array<Slot> | undefined
+    let attach: Array<Slot> | undefined
+    for (const slot of wait.chain) {
+      const waits = slot.waits!
+      const index = waits.indexOf(wait)
+      if (index < 0) continue
+      waits.splice(index, 1)
+      if (waits.length === 0) {
+        slot.waits = undefined
+        if (slot.phase === Away && !slot.uncounted) (back ??= []).push(slot)
+      } else if (waits.length === 1 && waits[0]!.acquire !== undefined) (attach ??= []).push(slot)
+    }
+    if (attach !== undefined) { for (const slot of attach) this.attach(slot, slot.waits![0]!.acquire!) }
+    if (back === undefined) return this.later(() => wait.proceed())
+    this.retake(back, wait)
+  }
+
+  private retake(back: ReadonlyArray<Slot>, wait: Wait): void {
+    const lead = back[back.length - 1]!
+    lead.together = back.length > 1 ? back.slice(0, -1) : undefined
+    for (const slot of back) {
+      slot.phase = Retaking
+      slot.retaker = wait
+    }
+    const needs = this.backNeeds(lead)
+    lead.seq = ++this.seq
+    const lane = new Lane(needs, true, lead.priority, idleKey)
+    if (this.enter(lead, lane)) {
+      for (const slot of back) slot.retaker = undefined
+      this.later(() => wait.proceed())
+    }
+  }
+
+  /** What `lead` and the slots with it need to go on after a wait. */
+  backNeeds(lead: Slot): Needs {
+    if (lead.together === undefined && !lead.needs!.holds && lead.shares === undefined && lead.pins === undefined) {
+      return lead.needs!
+    }
+    const counters: Array<Counter> = []
+    const weights: Array<number> = []
+    const add = (slot: Slot) => {
+      const needs = slot.needs!
+      for (let i = 0; i < needs.counters.length; i++) {
+        const counter = needs.counters[i]!
+        if (this.persists(slot, counter) || counter.removed) continue
+        counters.push(counter)
+        weights.push(needs.weights[i]!)
+      }
+      if (slot.shares !== undefined) {
+        for (const share of slot.shares.values()) {
+          counters.push(share)
+          weights.push(share.limit)
+        }
+      }
+    }
+    if (lead.phase === Retaking) add(lead)
+    else {
+      counters.push(...lead.needs!.counters)
+      weights.push(...lead.needs!.weights)
+    }
+    for (const slot of lead.together ?? []) add(slot)
+    if (counters.length === 0) {
+      counters.push(always)
+      weights.push(1)
+    }
+    return { counters, weights, holds: true }
+  }
+
+  /** Takes what the slot needs if it can be had now. */
+  tryAcquire(slot: Slot, needs: Needs, key: FairKey): boolean {
+    slot.needs = needs
+    const lane = new Lane(needs, false, slot.priority, key)
+    if (this.blocker(lane, slot) !== undefined) return false
+    this.admit(slot, lane)
+    return true
+  }
+
+  /** The fiber that was taking slots back is gone, its run interrupted: they stay away. */
+  abandon(wait: Wait): void {
+    const lead = this.leadOf(wait)
+    if (lead === undefined) return
+    const members = [lead, ...(lead.together ?? [])]
+    this.drop(lead)
+    lead.together = undefined
+    for (const slot of members) {
+      slot.phase = Away
+      slot.retaker = undefined
+    }
+    this.drain()
+  }
+
+  /** A `withSlot` inside runs asks for its tags and, together with them, for the slots that wait for nothing else. */
+  acquire(slot: Slot, needs: Needs, together: Array<Slot> | undefined, key: FairKey | undefined): boolean {
+    slot.needs = needs
+    slot.together = together
+    return this.enter(
+      slot,
+      new Lane(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
+    )
+  }
+
+  /** Another fiber of the run began to wait: the one that was taking the slot back goes on without it. */
+  private cancelRetake(slot: Slot): void {
+    const wait = slot.retaker
+    slot.phase = Away
+    slot.retaker = undefined
+    if (wait === undefined) return
+    const lead = slot.lane !== undefined ? slot : this.leadOf(wait)
+    if (lead === undefined) return
+    const rest = [...(lead.together ?? []), lead].filter((member) => member !== slot)
+    if (lead.lane !== undefined) this.drop(lead)
+    lead.together = undefined
+    if (rest.length === 0) this.later(() => wait.proceed())
+    else this.retake(rest, wait)
+  }
+
+  private leadOf(wait: Wait): Slot | undefined {
+    return wait.chain.find((slot) => slot.retaker === wait && slot.lane !== undefined)
+  }
+
+  /** A `withSlot` that waits takes the run's slot back together with its tags, if it is the run's only wait. */
+  attach(slot: Slot, acquire: Slot): void {
+    if (acquire.lane === undefined || slot.phase !== Away || slot.uncounted) return
+    ;(acquire.together ??= []).push(slot)
+    this.relane(acquire)
+  }
+
+  private detach(slot: Slot, wait: Wait): void {
+    const acquire = wait.acquire
+    if (acquire?.together === undefined) return
+    acquire.together = acquire.together.filter((member) => member !== slot)
+    if (acquire.together.length === 0) acquire.together = undefined
+    this.relane(acquire)
+  }
+
+  private readonly todo: Array<() => void> = []
+
+  /** Runs `f` once the loops have ended. */
+  private later(f: () => void): void {
+    this.todo.push(f)
+  }
+
+  get holders(): Iterable<Slot> {
+    return [...this.sources].flatMap((source) => [...source])
+  }
+
+  private lend(slot: Slot): void {
+    slot.phase = Away
+    const needs = slot.needs!
+    slot.suspended()
+    if (!needs.holds && slot.shares === undefined && slot.pins === undefined) return this.untake(slot, needs)
+    for (let i = 0; i < needs.counters.length; i++) {
+      const counter = needs.counters[i]!
+      if (skipped(slot, counter)) continue
+      if (this.persists(slot, counter)) {
+        if (counter.kind !== "tree") (current(counter).heldBy ??= new Set()).add(slot)
+      } else {
+        const now = current(counter)
+        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
+        this.touch(now)
+      }
+    }
+    slot.skips = undefined
+    if (slot.shares !== undefined) {
+      for (const share of slot.shares.values()) {
+        share.active -= share.limit
+        this.touch(share)
+      }
+    }
+  }
+
+  private untake(slot: Slot, needs: Needs): void {
+    const { counters, weights } = needs
+    for (let i = 0; i < counters.length; i++) {
+      let counter = counters[i]!
+      if (slot.skips !== undefined && skipped(slot, counter)) continue
+      const weight = counter.kind === "pool" ? slot.poolTaken : weights[i]!
+      if (counter.forward !== undefined) counter = current(counter)
+      counter.active -= weight
+      if (counter.parked > 0 && !counter.dirty) this.touch(counter)
+    }
+    slot.skips = undefined
+  }
+
+  // ─── granting
+
+  private admit(slot: Slot, lane: Lane): void {
+    const clock = (lane.key as FairKey).clock
+    if (clock !== undefined && clock.size > 1) this.serve(lane, clock)
+    const counters = lane.needs.counters
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      if (counter.contenders !== undefined) this.overtake(counter, lane, slot)
+      if (counter.bucket !== undefined && !lane.resume) counter.bucket.tokens -= lane.needs.weights[i]!
+    }
+    if (slot.phase === Retaking) this.takeBack(slot)
+    else {
+      const needs = slot.needs!
+      this.takeAll(slot, needs.counters, needs.weights)
+      if (needs.holds) this.holding++
+      slot.phase = Held
+    }
+    if (slot.together !== undefined) {
+      for (const member of slot.together) {
+        this.takeBack(member)
+        member.retaker = undefined
+      }
+      slot.together = undefined
+    }
+    slot.since = slot.clock.currentTimeMillisUnsafe()
+  }
+
+  private takeAll(slot: Slot, counters: ReadonlyArray<Counter>, weights: ReadonlyArray<number>): void {
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      if (counter.kind === "pool") counter.active += slot.poolTaken = counter.take(weights[i]!)
+      else counter.active += weights[i]!
+    }
+  }
+
+  private takeBack(slot: Slot): void {
+    slot.phase = Held
+    const { counters, weights } = slot.needs!
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      if (this.persists(slot, counter)) {
+        current(counter).heldBy?.delete(slot)
+        continue
+      }
+      const now = current(counter)
+      const weight = now.take(weights[i]!)
+      if (now.removed || weight > now.limit) {
+        ;(slot.skips ??= []).push(counter)
+        continue
+      }
+      if (counter.kind === "pool") slot.poolTaken = weight
+      now.active += weight
+    }
+    if (slot.shares !== undefined) { for (const share of slot.shares.values()) share.active += share.limit }
+  }
+
+  private serve(lane: Lane, clock: KeyClock): void {
+    const key = lane.key = clock.get(lane.key.name)
+    const start = key.virtual > clock.virtual ? key.virtual : clock.virtual
+    clock.virtual = start
+    key.virtual = start + (lane.needs.weights[0] ?? 1)
+  }
+
+  private queue(slot: Slot, lane: Lane): void {
+    if (slot.phase !== Retaking) slot.phase = Waiting
+    if (lane.size === 0) {
+      this.lanes.add(lane)
+      const clock = (lane.key as FairKey).clock
+      if (clock !== undefined) {
+        const key = lane.key = clock.get(lane.key.name)
+        if (key.waiting === 0 && key.virtual < clock.virtual) key.virtual = clock.virtual
+      }
+    }
+    lane.key.waiting++
+    const wasFirst = lane.first
+    lane.push(slot)
+    if (lane.at !== undefined && lane.first !== wasFirst) lane.at.moved(lane)
+    const counters = lane.needs.counters
+    for (let i = 0; i < counters.length; i++) counters[i]!.waiting++
+  }
+
+  private unqueue(slot: Slot, lane: Lane): void {
+    lane.remove(slot)
+    lane.key.waiting--
+    const counters = lane.needs.counters
+    for (let i = 0; i < counters.length; i++) counters[i]!.waiting--
+  }
+
+  /** Takes a slot out of its lane without saying it left. */
+  private drop(slot: Slot): void {
+    const lane = slot.lane!
+    this.unqueue(slot, lane)
+    if (lane.size === 0) this.close(lane)
+    else lane.at?.moved(lane)
+  }
+
+  private close(lane: Lane): void {
+    lane.at?.remove(lane)
+    this.lanes.delete(lane)
+    if (lane.contends !== undefined) this.withdraw(lane)
+    lane.overtaken = 0
+    const key = lane.key as FairKey
+    if (key.waiting === 0 && key.clock !== undefined) key.clock.idle(key)
+  }
+
+  private park(lane: Lane, counter: Counter): void {
+    const at = lane.needs.counters.indexOf(counter)
+    const weight = lane.needs.weights[at] ?? 1
+    let heap = counter.heaps.length === 1 && counter.heaps[0]!.weight === weight ? counter.heaps[0]! : undefined
+    if (heap === undefined) {
+      heap = counter.heaps.find((one) => one.weight === weight)
+      if (heap === undefined) counter.heaps.push(heap = new LaneHeap(counter, weight))
+    }
+    heap.add(lane)
+  }
+
+  /** Something of this counter came free: its lanes are to be looked at. */
+  touch(counter: Counter): void {
+    if (counter.parked > 0 && !counter.dirty) {
+      counter.dirty = true
+      this.dirty.push(counter)
+    }
+  }
+
+  private best(counter: Counter): Lane | undefined {
+    let best: Lane | undefined
+    const heaps = counter.heaps
+    for (let i = 0; i < heaps.length; i++) {
+      const heap = heaps[i]!
+      const lane = heap.lanes.length === 0 ? undefined : heap.top()
+      if (lane === undefined) continue
+      const weight = counter.take(heap.weight)
+      if (counter.active + weight > counter.limit && !(lane.resume && weight > counter.limit)) {
+        if (counter.active < counter.limit) this.contend(lane, counter)
+        continue
+      }
+      if (best === undefined || before(lane, lane.first!, best, best.first!)) best = lane
+    }
+    return best
+  }
+
+  /** Makes several changes count as one instant: nothing is granted before all are made. */
+  atOnce(f: () => void): void {
+    this.paused++
+    try {
+      f()
+    } finally {
+      this.paused--
+    }
+    this.drain()
+  }
+
+  /** Grants all that can be granted, best first. The one place that wakes. */
+  drain(): void {
+    if (this.draining || this.paused > 0) return
+    this.draining = true
+    if (this.reserving.size > 0) { for (const lane of this.reserving) this.touchContended(lane) }
+    const dirty = this.dirty
+    while (dirty.length > 0) {
+      let best: Lane | undefined
+      let from: Counter | undefined
+      for (let i = dirty.length - 1; i >= 0; i--) {
+        const counter = dirty[i]!
+        const lane = this.best(counter)
+        if (lane === undefined) this.clean(counter, i)
+        else if (best === undefined || before(lane, lane.first!, best, best.first!)) {
+          best = lane
+          from = counter
+        }
+      }
+      if (best === undefined) break
+      const slot = best.first!
+      const blocker = this.blocker(best, slot)
+      if (blocker === undefined) {
+        const lane = best
+        this.unqueue(slot, lane)
+        this.admit(slot, lane)
+        if (lane.contends !== undefined && this.reserving.delete(lane)) this.touchContended(lane)
+        if (lane.size === 0) this.close(lane)
+        else lane.at!.moved(lane)
+        this.granted.push(slot)
+      } else if (blocker === from) this.clean(from, dirty.indexOf(from))
+      else {
+        if (tagsOf(best.needs) > 1) {
+          this.contend(best, from!)
+          this.contend(best, blocker)
+        }
+        best.at!.remove(best)
+        this.park(best, blocker)
+      }
+    }
+    this.draining = false
+    if (this.granted.length > 0 || this.todo.length > 0) this.flush()
+  }
+
+  /** How many wait for `counter` before this one, and itself. */
+  position(slot: Slot, counter: Counter): number {
+    const lane = slot.lane!
+    let position = 1
+    for (const other of this.lanes) {
+      if (!other.needs.counters.includes(counter)) continue
+      for (const one of other.slots()) if (one !== slot && before(other, one, lane, slot)) position++
+    }
+    return position
+  }
+
+  private clean(counter: Counter, index: number): void {
+    counter.dirty = false
+    const last = this.dirty.pop()!
+    if (last !== counter) this.dirty[index] = last
+  }
+
+  private flush(): void {
+    if (this.flushing) return
+    this.flushing = true
+    while (this.granted.length > 0 || this.todo.length > 0) {
+      const granted = this.granted
+      this.granted = []
+      for (let i = 0; i < granted.length; i++) {
+        const slot = granted[i]!
+        const retaker = slot.retaker
+        if (retaker !== undefined) {
+          slot.retaker = undefined
+          retaker.proceed()
+        } else slot.start()
+      }
+      if (this.todo.length > 0) { for (const f of this.todo.splice(0)) f() }
+    }
+    this.flushing = false
+  }
+
+  // ─── the bound on overtaking
+
+  private contend(lane: Lane, counter: Counter): void {
+    const contends = lane.contends ??= new Map()
+    if (contends.has(counter)) return
+    const contenders = counter.contenders ??= []
+    if (contenders.length >= MAX_CONTENDERS) {
+      let worst = 0
+      for (let i = 1; i < contenders.length; i++) {
+        if (before(contenders[worst]!, contenders[worst]!.first!, contenders[i]!, contenders[i]!.first!)) worst = i
+      }
+      const out = contenders[worst]!
+      if (lane.first === undefined || !before(lane, lane.first, out, out.first!)) return
+      contenders.splice(worst, 1)
+      out.contends!.delete(counter)
+    }
+    contends.set(counter, 0)
+    contenders.push(lane)
+  }
+
+  private withdraw(lane: Lane): void {
+    this.reserving.delete(lane)
+    for (const counter of lane.contends!.keys()) {
+      const contenders = counter.contenders!
+      contenders.splice(contenders.indexOf(lane), 1)
+      if (contenders.length === 0) counter.contenders = undefined
+      this.touch(counter)
+    }
+    lane.contends = undefined
+  }
+
+  private touchContended(lane: Lane): void {
+    if (lane.contends !== undefined) { for (const counter of lane.contends.keys()) this.touch(counter) }
+  }
+
+  /** `slot` was admitted at `counter`: those ranking before it that are passed over there count it. */
+  private overtake(counter: Counter, lane: Lane, slot: Slot): void {
+    for (const other of counter.contenders!) {
+      if (other === lane || other.first === undefined || !before(other, other.first, lane, slot)) continue
+      other.contends!.set(counter, other.contends!.get(counter)! + 1)
+      if (++other.overtaken - other.first.overtakenBefore >= MAX_OVERTAKES) this.reserving.add(other)
+    }
+  }
+
+  /** Whether an older slot passed over too often keeps `counter` for itself. */
+  private reservedAgainst(counter: Counter, lane: Lane, slot: Slot): boolean {
+    for (const other of counter.contenders!) {
+      if (other === lane || other.first === undefined) continue
+      if (other.overtaken - other.first.overtakenBefore < MAX_OVERTAKES) continue
+      if (before(other, other.first, lane, slot) && this.reserves(other)) return true
+    }
+    return false
+  }
+
+  /** Keeping limits free helps only if nothing else it lacks is taken by someone who waits, or has not moved at all. */
+  private reserves(lane: Lane): boolean {
+    const { counters, weights } = lane.needs
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      if (counter.active + counter.take(weights[i]!) <= counter.limit) continue
+      if (counter.heldBy !== undefined && counter.heldBy.size > 0) return false
+      if (!(lane.contends!.get(counter)! > 0)) return false
+    }
+    return true
+  }
+
+  // ─── limits that come, go and change
+
+  /** A tag's limit changed: what can never be admitted under it is refused, the rest looked at again. */
+  resized(counter: Counter): void {
+    for (const lane of [...this.lanes]) {
+      if (!lane.needs.counters.includes(counter)) continue
+      if (lane.resume) this.repark(lane)
+      else this.relaneLane(lane)
+    }
+    this.touch(counter)
+    this.drain()
+  }
+
+  /** Limits came or went: every lane that `concerns` asks anew. */
+  relaneAll(concerns: (lane: Lane) => boolean): void {
+    for (const lane of [...this.lanes]) if (concerns(lane)) this.relaneLane(lane)
+  }
+
+  private relaneLane(lane: Lane): void {
+    let into: Lane | undefined
+    for (const slot of lane.slots()) {
+      if (slot.lane === lane) into = this.ask(slot, lane, into)
+    }
+    if (lane.size > 0) this.repark(lane)
+  }
+
+  /** Asks again for one slot whose demand or whose limits changed. */
+  relane(slot: Slot): void {
+    const lane = slot.lane
+    if (lane === undefined) return
+    this.ask(slot, lane, undefined)
+    if (slot.lane === lane) this.repark(lane)
+  }
+
+  private ask(slot: Slot, lane: Lane, into: Lane | undefined): Lane | undefined {
+    let needs: Needs
+    if (slot.phase === Retaking) needs = this.backNeeds(slot)
+    else {
+      const resolved = slot.resolve()
+      if ("_tag" in resolved) {
+        this.drop(slot)
+        slot.phase = Pending
+        this.later(() => slot.refuse(resolved))
+        return into
+      }
+      slot.needs = resolved
+      needs = slot.together === undefined ? resolved : this.backNeeds(slot)
+    }
+    if (sameNeeds(lane.needs, needs)) return into
+    this.drop(slot)
+    const fresh = into?.needs === needs ? into : new Lane(needs, lane.resume, lane.priority, lane.key)
+    this.queue(slot, fresh)
+    this.repark(fresh)
+    return fresh
+  }
+
+  private repark(lane: Lane): void {
+    lane.at?.remove(lane)
+    this.place(lane)
+  }
+
+  private place(lane: Lane): void {
+    const blocker = this.blocker(lane, lane.first!)
+    const counter = blocker ?? lane.needs.counters[0]!
+    this.park(lane, counter)
+    if (blocker === undefined) this.touch(counter)
+  }
+
+  // ─── rates
+
+  private hasTokens(counter: Counter, bucket: Bucket, weight: number, slot: Slot): boolean {
+    const now = slot.clock.currentTimeMillisUnsafe()
+    if (now > bucket.at) {
+      bucket.tokens = Math.min(bucket.burst, bucket.tokens + (now - bucket.at) * bucket.perMilli)
+      bucket.at = now
+    }
+    // Floating point: a token that is due to the last bit is there.
+    if (bucket.tokens + 1e-9 >= weight) return true
+    if (!bucket.timer) {
+      bucket.timer = true
+      this.onToken(Math.max(1, Math.ceil((weight - bucket.tokens) / bucket.perMilli - 1e-6)), slot, () => {
+        bucket.timer = false
+        this.touch(counter)
+        this.drain()
+      })
+    }
+    return false
+  }
+
+  /** Runs `f` after so many milliseconds on the slot's clock; set by the module that knows effects. */
+  onToken: (millis: number, slot: Slot, f: () => void) => void = () => {}
+}
+
+/** Where a share was cut from, and whose it is. */
+export const shareOrigin = new WeakMap<Counter, Counter>()
+export const shareHolder = new WeakMap<Counter, Slot>()
+
+/** Virtual time of the keys of one scheduler: start-time fair queueing over the keys that wait. */
+export class KeyClock {
+  virtual = 0
+  private readonly keys = new Map<string | undefined, FairKey>()
+  get size(): number {
+    return this.keys.size
+  }
+  get(name: string | undefined): FairKey {
+    let key = this.keys.get(name)
+    if (key === undefined) {
+      key = { name, virtual: this.virtual, waiting: 0, clock: this }
+      this.keys.set(name, key)
+    }
+    return key
+  }
+  /** A key nobody waits under is forgotten, unless it is ahead of the others. */
+  idle(key: FairKey): void {
+    if (key.name !== undefined && key.virtual <= this.virtual) this.keys.delete(key.name)
+  }
+}
+
+export interface FairKey extends Key {
+  readonly clock: KeyClock | undefined
+}
+
+const idleKey: FairKey = { name: undefined, virtual: 0, waiting: 0, clock: undefined }
+
+/** Never full: where lanes without a limit are put to be picked up. */
+const always = new Counter("tag", "", Infinity, false)
+
+const skipped = (slot: Slot, counter: Counter): boolean => slot.skips !== undefined && slot.skips.includes(counter)
+
+const tagsOf = (needs: Needs): number => {
+  let tags = 0
+  for (const counter of needs.counters) if (counter.kind !== "pool" && counter.kind !== "tree") tags++
+  return tags
+}
+
+const sameNeeds = (a: Needs, b: Needs): boolean =>
+  a === b ||
+  (a.counters.length === b.counters.length &&
+    a.counters.every((c, i) => c === b.counters[i] && a.weights[i] === b.weights[i]))
+
+export type { AdmissionReason }

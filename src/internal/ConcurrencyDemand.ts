@@ -1,0 +1,281 @@
+/** From what work asks for, in the user's words, to the counters and weights the admission takes. */
+import * as Duration from "effect/Duration"
+import type { AdmissionReason, Demand, Limit, Priority, TagLimit, TagLimits } from "../Concurrency.ts"
+import { InvalidOptionError } from "../InvalidOptionError.ts"
+import { type Admission, KeyClock, shareHolder, shareOrigin } from "./ConcurrencyAdmission.ts"
+import { Counter, Lane, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLane.ts"
+
+const priorities: Readonly<Record<string, number>> = { critical: 0, high: 10, normal: 20, low: 30 }
+
+const invalid = (where: string, field: string, rule: string, value: unknown): never => {
+  throw new InvalidOptionError({ where, field, rule, value })
+}
+
+export const checkPriority = (where: string, priority: Priority): number => {
+  const value = typeof priority === "number" ? priority : Object.hasOwn(priorities, priority) ? priorities[priority]! : NaN
+  if (Number.isFinite(value)) return value
+  return invalid(where, "priority", `must be a finite number or one of "critical", "high", "normal", "low"`, priority)
+}
+
+/** A number from `least` up, or `Infinity` for "unbounded". */
+export const checkLimit = (where: string, field: string, least: number, limit: Limit): number => {
+  if (limit === "unbounded") return Infinity
+  if (Number.isInteger(limit) && limit >= least) return limit
+  return invalid(where, field, `must be an integer >= ${least} or "unbounded"`, limit)
+}
+
+export const checkDuration = (where: string, field: string, input: Duration.Input): Duration.Duration => {
+  const duration = Duration.fromInput(input)
+  const text = typeof input === "string" && input.trim().startsWith("-")
+  if (duration._tag === "None" || text || isNegative(input)) return invalid(where, field, "must be a duration >= 0", input)
+  return duration.value
+}
+
+const isNegative = (input: unknown): boolean => typeof input === "number" ? !(input >= 0) : typeof input === "bigint" && input < 0n
+
+/** The limits of tags in one place: given by name, by function, or at run time. */
+export class TagTable {
+  readonly counters = new Map<string, Counter>()
+  private readonly find: ((tag: string) => Limit | TagLimit | undefined) | undefined
+  private readonly removed = new Set<string>()
+  private readonly where: string
+  constructor(where: string, limits: TagLimits | undefined) {
+    this.where = where
+    this.find = typeof limits === "function" ? limits : undefined
+    if (limits !== undefined && typeof limits !== "function") {
+      for (const tag of Object.keys(limits)) this.counters.set(tag, makeTag(where, tag, limits[tag]!))
+    }
+  }
+  get(tag: string): Counter | undefined {
+    const counter = this.counters.get(tag)
+    if (counter !== undefined || this.find === undefined || this.removed.has(tag)) return counter
+    const limit = this.find(tag)
+    if (limit === undefined) return undefined
+    const made = makeTag(this.where, tag, limit)
+    this.counters.set(tag, made)
+    return made
+  }
+  remove(tag: string): Counter | undefined {
+    const counter = this.counters.get(tag)
+    if (counter !== undefined) {
+      this.counters.delete(tag)
+      if (this.find !== undefined) this.removed.add(tag)
+    }
+    return counter
+  }
+}
+
+export const makeTag = (where: string, tag: string, given: Limit | TagLimit): Counter => {
+  const spec: TagLimit = typeof given === "object" && given !== null ? given : { limit: given }
+  const field = `tag limit "${tag}"`
+  const counter = new Counter("tag", tag, checkTagLimit(where, field, spec.limit), checkWhileWaiting(where, field, spec))
+  setRate(where, counter, spec)
+  return counter
+}
+
+const checkTagLimit = (where: string, field: string, limit: Limit): number => {
+  if (limit === "unbounded") return Infinity
+  if (Number.isInteger(limit) && limit >= 0) return limit
+  return invalid(where, field, "must be an integer >= 0", limit)
+}
+
+const checkWhileWaiting = (where: string, field: string, spec: TagLimit): boolean => {
+  const value = spec.whileWaiting ?? "lend"
+  if (value !== "lend" && value !== "hold") invalid(where, `${field} whileWaiting`, `must be "lend" or "hold"`, value)
+  return value === "hold"
+}
+
+/** Sets or edits a rate; what is available now stays, within the new burst. */
+export const setRate = (where: string, counter: Counter, spec: TagLimit): void => {
+  const rate = spec.rate
+  if (rate === undefined) return void (counter.bucket = undefined)
+  const field = `tag limit "${counter.name}" rate`
+  if (!(Number.isFinite(rate.count) && rate.count > 0)) invalid(where, `${field}.count`, "must be a number > 0", rate.count)
+  const per = Duration.toMillis(checkDuration(where, `${field}.per`, rate.per))
+  if (!(per > 0 && Number.isFinite(per))) invalid(where, `${field}.per`, "must be a duration > 0", rate.per)
+  const burst = rate.burst ?? Math.max(1, rate.count)
+  if (!(Number.isFinite(burst) && burst >= 1)) invalid(where, `${field}.burst`, "must be a number >= 1", burst)
+  const old = counter.bucket
+  counter.bucket = {
+    burst,
+    perMilli: rate.count / per,
+    tokens: old === undefined ? burst : Math.min(old.tokens, burst),
+    at: old === undefined ? -Infinity : old.at,
+    timer: false
+  }
+}
+
+/** The limits one scheduler (or, without a pool, `withSlot`) works under. */
+export class Limits {
+  readonly admission: Admission
+  readonly shared: TagTable
+  readonly own: TagTable | undefined
+  readonly pool: Counter | undefined
+  /** layerSequential: one tree of runs at a time. */
+  readonly trees: Counter | undefined
+  readonly tasks = new Map<string, Counter>()
+  readonly keys = new KeyClock()
+  private readonly profiles = new Map<string, Profile>()
+  private last: Profile | undefined
+  constructor(
+    admission: Admission,
+    shared: TagTable,
+    own: TagTable | undefined,
+    pool: Counter | undefined,
+    trees: Counter | undefined
+  ) {
+    this.admission = admission
+    this.shared = shared
+    this.own = own
+    this.pool = pool
+    this.trees = trees
+  }
+
+  /** Validated and interned: equal demands share a profile, and with it their lanes. */
+  profile(where: string, demand: Asked, name: string): Profile {
+    const last = this.last
+    if (last !== undefined && last.tagsGiven === demand.tags && last.weight === (demand.weight ?? 1) && last.limit === demand.limit &&
+      (demand.limit === undefined || last.name === name) && (last.tagsGiven === undefined || last.tagsGiven.length === last.length)) return last
+    return this.last = this.intern(where, demand, name)
+  }
+
+  private intern(where: string, demand: Asked, name: string): Profile {
+    const weight = demand.weight ?? 1
+    if (!(Number.isInteger(weight) && weight >= 1)) invalid(where, "weight", "must be an integer >= 1", weight)
+    const tags: ReadonlyArray<string> = demand.tags ?? []
+    if (!Array.isArray(tags) || tags.some((tag) => typeof tag !== "string")) invalid(where, "tags", "must be an array of strings", tags)
+    const limit = demand.limit
+    if (limit !== undefined) {
+      const max = checkLimit(where, "limit", 1, limit)
+      const task = this.tasks.get(name)
+      if (task === undefined) this.tasks.set(name, new Counter("task", name, max, false))
+      else if (task.limit !== max) {
+        task.limit = max
+        this.admission.resized(task)
+      }
+    }
+    const id = `${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${tags.length === 0 ? "" : JSON.stringify(tags)}`
+    let profile = this.profiles.get(id)
+    if (profile === undefined) {
+      if (this.profiles.size >= 4096) this.profiles.clear()
+      profile = new Profile(this, [...new Set(tags)], weight, limit, name)
+      this.profiles.set(id, profile)
+    }
+    profile.tagsGiven = demand.tags
+    profile.length = tags.length
+    return profile
+  }
+}
+
+export type Asked = Pick<Demand, "tags" | "weight"> & { readonly limit?: Limit | undefined }
+
+/** One validated demand under the limits of one scheduler. */
+export class Profile {
+  tagsGiven: ReadonlyArray<string> | undefined = undefined
+  length = 0
+  private needs: Needs | AdmissionReason | undefined
+  private rootNeeds: Needs | AdmissionReason | undefined
+  private version = -1
+  private lanes = new Map<string | undefined, Lane>()
+  private lane: Lane | undefined
+  readonly limits: Limits
+  readonly tags: ReadonlyArray<string>
+  readonly weight: number
+  readonly limit: Limit | undefined
+  readonly name: string
+  constructor(limits: Limits, tags: ReadonlyArray<string>, weight: number, limit: Limit | undefined, name: string) {
+    this.limits = limits
+    this.tags = tags
+    this.weight = weight
+    this.limit = limit
+    this.name = name
+  }
+
+  /** What is needed, or why it can never be had. `opensTree`: a root that was not admitted before. */
+  resolve(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {
+    const { admission, trees } = this.limits
+    if (this.version !== admission.version) {
+      this.version = admission.version
+      this.lanes = new Map()
+      this.lane = undefined
+      this.needs = this.rootNeeds = undefined
+    }
+    if (enclosing !== undefined && admission.holding > 0) return this.compute(enclosing, opensTree)
+    if (trees !== undefined && opensTree) return this.rootNeeds ??= this.compute(undefined, true)
+    return this.needs ??= this.compute(undefined, false)
+  }
+
+  /** The lane of all that ask for just this. */
+  laneOf(needs: Needs, priority: number, key: string | undefined): Lane {
+    const lane = this.lane
+    if (lane !== undefined && lane.needs === needs && lane.priority === priority && lane.key.name === key) return lane
+    if (needs !== this.needs && needs !== this.rootNeeds) return new Lane(needs, false, priority, this.limits.keys.get(key))
+    const id = `${priority} ${needs === this.rootNeeds ? 1 : 0} ${key ?? ""}`
+    let found = this.lanes.get(id)
+    if (found === undefined || found.key.name !== key) {
+      if (this.lanes.size >= 1024) this.lanes.clear()
+      this.lanes.set(id, found = new Lane(needs, false, priority, this.limits.keys.get(key)))
+    }
+    return this.lane = found
+  }
+
+  private compute(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {
+    const { own, pool, shared, tasks, trees } = this.limits
+    const counters: Array<Counter> = []
+    const weights: Array<number> = []
+    let holds = false
+    if (pool !== undefined) {
+      counters.push(pool)
+      weights.push(this.weight)
+    }
+    if (trees !== undefined && opensTree) {
+      counters.push(trees)
+      weights.push(1)
+      holds = true
+    }
+    for (const tag of this.tags) {
+      for (const table of own === undefined ? [shared] : [own, shared]) {
+        let counter = table.get(tag)
+        if (counter === undefined) continue
+        counter = shareAround(this.limits.admission, enclosing, counter) ?? counter
+        const max = counter.bucket === undefined ? counter.limit : Math.min(counter.limit, Math.floor(counter.bucket.burst))
+        if (counter.limit === 0) return { _tag: "LimitClosed", limit: tag }
+        if (this.weight > max) return { _tag: "ExceedsLimit", limit: tag, weight: this.weight, max }
+        counters.push(counter)
+        weights.push(this.weight)
+        if (counter.hold) holds = true
+      }
+    }
+    if (this.limit !== undefined) {
+      counters.push(tasks.get(this.name)!)
+      weights.push(1)
+    }
+    return { counters, weights, holds }
+  }
+}
+
+/** The counter a share, of a share, … was cut from. */
+export const originOf = (counter: Counter): Counter => {
+  for (;;) {
+    const origin = shareOrigin.get(counter)
+    if (origin === undefined) return counter
+    counter = origin
+  }
+}
+
+/** What the slot has of `counter`, itself or a share of it. */
+export const holding = (slot: Slot, counter: Counter): Counter | undefined => {
+  if (slot.needs === undefined || slot.phase === Pending || slot.phase === Waiting || slot.phase === Returned) return undefined
+  return slot.needs.counters.find((one) => originOf(one) === counter)
+}
+
+/** The share of the nearest slot around that holds on to `counter`. */
+export const shareAround = (admission: Admission, enclosing: Slot | undefined, counter: Counter): Counter | undefined => {
+  for (let slot = enclosing; slot !== undefined; slot = slot.enclosing) {
+    const held = holding(slot, counter)
+    if (held !== undefined && admission.persists(slot, held)) return admission.share(slot, held)
+  }
+  return undefined
+}
+
+export { shareHolder }

@@ -1,0 +1,353 @@
+/**
+ * Who waits for what, as data. A `Counter` is one limit and what is taken of it, a `Slot` one piece of work that asks, holds, lends and returns,
+ * a `Lane` the slots that ask for the same, and only the head of a lane is ever looked at.
+ */
+import type * as Clock from "effect/Clock"
+import type { AdmissionReason } from "../Concurrency.ts"
+
+export type CounterKind = "pool" | "tag" | "task" | "share" | "tree"
+
+/** One limit, the weight taken of it, and the lanes that were found to lack room in it. */
+export class Counter {
+  active = 0
+  waiting = 0
+  /** Lanes parked here, one heap a weight. */
+  readonly heaps: Array<LaneHeap> = []
+  parked = 0
+  dirty = false
+  removed = false
+  /** Where a dissolved share's takings count now. */
+  forward: Counter | undefined = undefined
+  /** Lanes passed over here while there was some room (law 5's bound on overtaking). */
+  contenders: Array<Lane> | undefined = undefined
+  /** Slots that keep this limit taken while they wait for something. */
+  heldBy: Set<Slot> | undefined = undefined
+  bucket: Bucket | undefined = undefined
+  readonly kind: CounterKind
+  readonly name: string
+  limit: number
+  hold: boolean
+  constructor(kind: CounterKind, name: string, limit: number, hold: boolean) {
+    this.kind = kind
+    this.name = name
+    this.limit = limit
+    this.hold = hold
+  }
+  /** What a demand of `weight` takes: a pool never asks for more than all of it. */
+  take(weight: number): number {
+    return this.kind === "pool" && weight > this.limit ? this.limit : weight
+  }
+}
+
+/** Follows dissolved shares to the counter that counts today. */
+export const current = (counter: Counter): Counter => {
+  while (counter.forward !== undefined) counter = counter.forward
+  return counter
+}
+
+/** A token bucket: `tokens` as of `at` (milliseconds), refilled at `perMilli`, never above `burst`. */
+export interface Bucket {
+  readonly burst: number
+  readonly perMilli: number
+  tokens: number
+  at: number
+  timer: boolean
+}
+
+/** What is asked for: `weights[i]` of `counters[i]`, all or nothing. */
+export interface Needs {
+  readonly counters: ReadonlyArray<Counter>
+  readonly weights: ReadonlyArray<number>
+  /** Some counter stays taken while its holder waits. */
+  readonly holds: boolean
+}
+
+/** A fairness key: the virtual time up to which it was served. */
+export interface Key {
+  readonly name: string | undefined
+  virtual: number
+  waiting: number
+}
+
+/** Where a slot is in its life. `Pending` waits for runs or a time, outside every lane. */
+export const Pending = 0
+export const Waiting = 1
+export const Held = 2
+export const Away = 3
+export const Retaking = 4
+export const Returned = 5
+export type Phase = 0 | 1 | 2 | 3 | 4 | 5
+
+/** The permission to run, granted whole, returned at the end; in between it may be lent while its holder waits. */
+export abstract class Slot {
+  phase: Phase = Pending
+  /** Age: the order of submission. The root's age and the depth below it make trees run depth-first. */
+  seq = 0
+  rootSeq = 0
+  depth = 0
+  priority = 20
+  needs: Needs | undefined = undefined
+  lane: Lane | undefined = undefined
+  prev: Slot | undefined = undefined
+  next: Slot | undefined = undefined
+  heapIndex = -1
+  /** What it really took of its pool: a weight above the limit takes all of it. */
+  poolTaken = 1
+  /** How often its lane had been overtaken when it came. */
+  overtakenBefore = 0
+  /** The nearest slot around this one: the parent run's, or a `withSlot` region. */
+  enclosing: Slot | undefined
+  waits: Array<Wait> | undefined = undefined
+  /** How many waits of other slots this one's end would help. */
+  awaited = 0
+  /** The wait that ends when this slot is taken back, and the slots taken back with it. */
+  retaker: Wait | undefined = undefined
+  together: Array<Slot> | undefined = undefined
+  /** Held limits as seen by descendants. */
+  shares: Map<Counter, Counter> | undefined = undefined
+  /** Limits it holds on to for a `withSlot` inside it, with how many ask so. */
+  pins: Map<Counter, number> | undefined = undefined
+  /** Limits it did not take back, because they closed or went away meanwhile. */
+  skips: Array<Counter> | undefined = undefined
+  /** Interrupted while its slot was away: it ends without taking it back. */
+  uncounted = false
+  since = 0
+
+  /** A `withSlot` region: all it has stays taken until it ends. */
+  get region(): boolean {
+    return false
+  }
+
+  /** Told when it was lent because its holder waits. */
+  suspended(): void {}
+
+  /** Of a run whose tree has not begun in a sequential scheduler: the limit that lets trees in. */
+  get gate(): Counter | undefined {
+    return undefined
+  }
+
+  /** Told when it was taken back after a wait. */
+  resumed(): void {}
+
+  /** The `Admission` it is under. */
+  abstract readonly admission: object
+  abstract readonly id: string
+  abstract readonly name: string
+  abstract readonly clock: Clock.Clock
+  constructor(enclosing: Slot | undefined) {
+    this.enclosing = enclosing
+  }
+  /** Granted for the first time, or for a new attempt. Called outside the core's own loops. */
+  abstract start(): void
+  /** Will not be granted. */
+  abstract refuse(reason: AdmissionReason): void
+  /** The demand, asked anew after limits came or went. */
+  abstract resolve(): Needs | AdmissionReason
+  /** The run this slot is or is inside of; a `withSlot` region outside every run has none. */
+  abstract readonly run: Slot | undefined
+}
+
+/** One fiber waiting: for other slots (`targets`), for limits (`acquire`), or for something outside. */
+export interface Wait {
+  readonly chain: ReadonlyArray<Slot>
+  readonly targets: ReadonlyArray<Slot>
+  readonly any: boolean
+  /** Gates opened for targets of other trees. */
+  gates?: Array<Counter>
+  readonly acquire: Slot | undefined
+  proceed: () => void
+}
+
+/** Slots that ask for the same: first come first, but for children, which go before what is younger than their root. */
+export class Lane {
+  first: Slot | undefined = undefined
+  size = 0
+  head: Slot | undefined = undefined
+  tail: Slot | undefined = undefined
+  heap: Array<Slot> | undefined = undefined
+  at: LaneHeap | undefined = undefined
+  index = -1
+  virtual = 0
+  overtaken = 0
+  contends: Map<Counter, number> | undefined = undefined
+  needs: Needs
+  readonly resume: boolean
+  readonly priority: number
+  key: Key
+  /** Lanes of one slot or of a demand under a hold are thrown away when empty. */
+  constructor(needs: Needs, resume: boolean, priority: number, key: Key) {
+    this.needs = needs
+    this.resume = resume
+    this.priority = priority
+    this.key = key
+  }
+
+  push(slot: Slot): void {
+    slot.lane = this
+    slot.overtakenBefore = this.overtaken
+    this.size++
+    const tail = this.tail
+    if (tail === undefined || olderThan(tail, slot)) {
+      slot.prev = tail
+      slot.next = undefined
+      if (tail === undefined) this.head = slot
+      else tail.next = slot
+      this.tail = slot
+    } else {
+      const heap = this.heap ??= []
+      slot.heapIndex = heap.length
+      heap.push(slot)
+      siftUp(heap, slot.heapIndex)
+    }
+    if (this.first === undefined || olderThan(slot, this.first)) this.first = slot
+  }
+
+  remove(slot: Slot): void {
+    this.size--
+    slot.lane = undefined
+    if (slot.heapIndex >= 0) {
+      const heap = this.heap!
+      const last = heap.pop()!
+      if (last !== slot) {
+        const index = slot.heapIndex
+        heap[index] = last
+        last.heapIndex = index
+        siftDown(heap, index)
+        siftUp(heap, last.heapIndex)
+      }
+      slot.heapIndex = -1
+    } else {
+      if (slot.prev === undefined) this.head = slot.next
+      else slot.prev.next = slot.next
+      if (slot.next === undefined) this.tail = slot.prev
+      else slot.next.prev = slot.prev
+      slot.prev = slot.next = undefined
+    }
+    if (this.first === slot) {
+      const top = this.heap === undefined ? undefined : this.heap[0]
+      const head = this.head
+      this.first = top === undefined ? head : head === undefined || olderThan(top, head) ? top : head
+    }
+  }
+
+  slots(): Array<Slot> {
+    const all: Array<Slot> = this.heap === undefined ? [] : this.heap.slice()
+    for (let slot = this.head; slot !== undefined; slot = slot.next) all.push(slot)
+    return all
+  }
+}
+
+/** Age of the root, then depth (deeper first), then age. */
+const olderThan = (a: Slot, b: Slot): boolean =>
+  a.rootSeq !== b.rootSeq ? a.rootSeq < b.rootSeq : a.depth !== b.depth ? a.depth > b.depth : a.seq < b.seq
+
+const siftUp = (heap: Array<Slot>, index: number): void => {
+  const slot = heap[index]!
+  while (index > 0) {
+    const up = (index - 1) >> 1
+    if (!olderThan(slot, heap[up]!)) break
+    heap[index] = heap[up]!
+    heap[index]!.heapIndex = index
+    index = up
+  }
+  heap[index] = slot
+  slot.heapIndex = index
+}
+
+const siftDown = (heap: Array<Slot>, index: number): void => {
+  const slot = heap[index]!
+  for (;;) {
+    let down = 2 * index + 1
+    if (down >= heap.length) break
+    if (down + 1 < heap.length && olderThan(heap[down + 1]!, heap[down]!)) down++
+    if (!olderThan(heap[down]!, slot)) break
+    heap[index] = heap[down]!
+    heap[index]!.heapIndex = index
+    index = down
+  }
+  heap[index] = slot
+  slot.heapIndex = index
+}
+
+/** Law 5: slots taken back, priority, fairness between keys, age of the root, depth, age. */
+export const before = (a: Lane, x: Slot, b: Lane, y: Slot): boolean =>
+  a.resume !== b.resume
+    ? a.resume
+    : a.priority !== b.priority
+    ? a.priority < b.priority
+    : a.virtual !== b.virtual
+    ? a.virtual < b.virtual
+    : olderThan(x, y)
+
+const laneBefore = (a: Lane, b: Lane): boolean => before(a, a.first!, b, b.first!)
+
+/** Lanes parked at one counter with one weight, best head on top. */
+export class LaneHeap {
+  readonly lanes: Array<Lane> = []
+  readonly counter: Counter
+  readonly weight: number
+  constructor(counter: Counter, weight: number) {
+    this.counter = counter
+    this.weight = weight
+  }
+  add(lane: Lane): void {
+    lane.at = this
+    lane.virtual = lane.key.virtual
+    lane.index = this.lanes.length
+    this.lanes.push(lane)
+    this.up(lane.index)
+    this.counter.parked++
+  }
+  remove(lane: Lane): void {
+    const last = this.lanes.pop()!
+    if (last !== lane) {
+      this.lanes[lane.index] = last
+      last.index = lane.index
+      this.moved(last)
+    }
+    lane.at = undefined
+    lane.index = -1
+    this.counter.parked--
+  }
+  moved(lane: Lane): void {
+    this.down(lane.index)
+    this.up(lane.index)
+  }
+  /** The best lane, after those whose key was served meanwhile have sunk to where they belong. */
+  top(): Lane | undefined {
+    for (;;) {
+      const lane = this.lanes[0]
+      if (lane === undefined || lane.virtual === lane.key.virtual) return lane
+      lane.virtual = lane.key.virtual
+      this.moved(lane)
+    }
+  }
+  private up(index: number): void {
+    const lanes = this.lanes
+    const lane = lanes[index]!
+    while (index > 0) {
+      const up = (index - 1) >> 1
+      if (!laneBefore(lane, lanes[up]!)) break
+      lanes[index] = lanes[up]!
+      lanes[index]!.index = index
+      index = up
+    }
+    lanes[index] = lane
+    lane.index = index
+  }
+  private down(index: number): void {
+    const lanes = this.lanes
+    const lane = lanes[index]!
+    for (;;) {
+      let down = 2 * index + 1
+      if (down >= lanes.length) break
+      if (down + 1 < lanes.length && laneBefore(lanes[down + 1]!, lanes[down]!)) down++
+      if (!laneBefore(lanes[down]!, lane)) break
+      lanes[index] = lanes[down]!
+      lanes[index]!.index = index
+      index = down
+    }
+    lanes[index] = lane
+    lane.index = index
+  }
+}

@@ -1,0 +1,541 @@
+/** The scheduler under its Layers: submits, launches, settles, closes. The pool and the inline runner differ only in how a body is run. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import { Scheduler as RuntimeScheduler, type SchedulerDispatcher } from "effect/Scheduler"
+import * as Stream from "effect/Stream"
+import * as Concurrency from "../Concurrency.ts"
+import { InvalidOptionError } from "../InvalidOptionError.ts"
+import * as RunEvent from "../RunEvent.ts"
+import type { Dependencies, ForkOptions, LayerOptions, Stats, Why } from "../Scheduler.ts"
+import * as Supervisor from "../Supervisor.ts"
+import * as TaskRun from "../TaskRun.ts"
+import { type Origin, Run } from "./SchedulerRun.ts"
+
+/** Starts in one turn of the dispatcher before the event loop is let in. */
+const STARTS_A_TURN = 1024
+
+export class Core {
+  readonly id: string
+  readonly limits: Concurrency.RunnerLimits
+  readonly members: Supervisor.Members
+  readonly budget: Supervisor.CheckedBudget
+  readonly outer: ReadonlyArray<RunEvent.Listener>
+  readonly inner = new Set<RunEvent.Listener>()
+  listening: boolean
+  queued = 0
+  readonly tasks = new Map<string, number>()
+  private readonly ids = new Map<string, Run<any, any>>()
+  private readonly maxQueued: number
+  private readonly failsWhenFull: boolean
+  private readonly submitters: Array<() => void> = []
+  private starting: Array<Run<any, any>> = []
+  private running = false
+  private scheduled = false
+  private dispatcher: SchedulerDispatcher | undefined
+  private origin: Origin | undefined
+  readonly name: string
+  readonly self: { service: unknown; key: Context.Key<any, any> }
+  readonly inline: boolean
+
+  constructor(
+    where: string,
+    name: string,
+    options: LayerOptions,
+    limits: Concurrency.RunnerLimits,
+    context: Context.Context<never>,
+    self: { service: unknown; key: Context.Key<any, any> },
+    inline: boolean
+  ) {
+    this.name = name
+    this.self = self
+    this.inline = inline
+    this.id = options.id ?? Supervisor.freshId()
+    this.limits = limits
+    this.budget = Supervisor.checkBudget(where, options)
+    this.members = new Supervisor.Members(this.id)
+    this.maxQueued = options.maxQueued === undefined ? Infinity : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
+    this.failsWhenFull = options.whenQueueFull === "fail"
+    if (options.whenQueueFull !== undefined && options.whenQueueFull !== "suspend" && options.whenQueueFull !== "fail") {
+      throw new InvalidOptionError({ where, field: "whenQueueFull", rule: `must be "suspend" or "fail"`, value: options.whenQueueFull })
+    }
+    this.outer = Context.get(context, RunEvent.Listeners)
+    this.listening = this.outer.length > 0
+    limits.admission.sources.add(this.members as unknown as Iterable<Run<any, any>>)
+    this.members.onStopped = (report) => {
+      if (this.listening) this.emit({ _tag: "RunnerStopped", at: this.now(context), scheduler: this.id, name, report })
+      for (const submit of this.submitters.splice(0)) submit()
+    }
+    if (this.listening) this.emit({ _tag: "RunnerStarted", at: this.now(context), scheduler: this.id, name })
+  }
+
+  private now(context: Context.Context<never>): DateTime.Utc {
+    return DateTime.makeUnsafe(Context.get(context, Clock.Clock).currentTimeMillisUnsafe())
+  }
+
+  // ─── events
+
+  fact(run: Run<any, any>): { at: DateTime.Utc; scheduler: string; run: RunEvent.RunInfo } {
+    return { at: DateTime.makeUnsafe(run.clock.currentTimeMillisUnsafe()), scheduler: this.id, run: run.info }
+  }
+
+  emit(event: RunEvent.RunEvent): void {
+    Object.freeze(event)
+    RunEvent.publish(this.outer, event)
+    if (this.inner.size > 0) RunEvent.publish(this.inner, event)
+  }
+
+  /** Never drops and never blocks a run: what a slow reader has not read yet waits in its own queue. */
+  readonly events: Stream.Stream<RunEvent.RunEvent> = Stream.unwrap(Effect.gen({ self: this }, function*() {
+    const queue = yield* Queue.unbounded<RunEvent.RunEvent>()
+    const listener = (event: RunEvent.RunEvent) => void Queue.offerUnsafe(queue, event)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        this.inner.add(listener)
+        this.listening = true
+      }),
+      () =>
+        Effect.sync(() => {
+          this.inner.delete(listener)
+          this.listening = this.outer.length > 0 || this.inner.size > 0
+        })
+    )
+    return Stream.fromQueue(queue)
+  }))
+
+  // ─── submitting
+
+  /** Checks and records; `undefined` where the queue is full and the submitter has to wait. */
+  makeRun<A, E, R>(
+    context: Context.Context<never>,
+    effect: Effect.Effect<A, E, R>,
+    options: ForkOptions | undefined
+  ): Run<A, E> {
+    const asked = options ?? noOptions
+    const name = asked.name ?? "task"
+    let origin = this.origin
+    if (origin === undefined || origin.context !== context) origin = this.origin = this.originOf(context)
+    const profile = this.limits.profile("Scheduler.fork", asked, name)
+    const run = new Run<A, E>(this, effect as Effect.Effect<A, E>, origin, profile, name)
+    const parent = origin.parent
+    const priority = asked.priority
+    if (priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", priority)
+    else if (parent !== undefined) run.priority = parent.priority
+    if (asked.refusable === true) run.refusable = true
+    if (asked.id !== undefined) this.claim(run, asked.id)
+    run.submittedAt = origin.clock.currentTimeMillisUnsafe()
+    return run
+  }
+
+  private originOf(context: Context.Context<never>): Origin {
+    const run: unknown = Context.getOrUndefined(context, Concurrency.RunKey)
+    const service = Context.getOrUndefined(context, this.self.key)
+    const base = service === this.self.service ? context : Context.add(context, this.self.key, this.self.service)
+    return {
+      context,
+      base,
+      clock: Context.get(context, Clock.Clock),
+      enclosing: Concurrency.innermost(context),
+      region: Context.get(context, Concurrency.CurrentRegion),
+      parent: run instanceof Run ? run : undefined
+    }
+  }
+
+  private claim(run: Run<any, any>, id: string): void {
+    const where = "Scheduler.fork"
+    if (typeof id !== "string" || id === "") throw new InvalidOptionError({ where, field: "id", rule: "must be a string that is not empty", value: id })
+    const taken = this.ids.has(id) ||
+      (id.startsWith(`${this.id}-`) && [...this.members].some((member) => (member as Run<any, any>).id === id))
+    if (taken) throw new InvalidOptionError({ where, field: "id", rule: "must not be the id of a live run", value: id })
+    run.given = id
+    this.ids.set(id, run)
+  }
+
+  /** Whether new work from this fiber is taken: while stopping, only the children of what was accepted. */
+  private accepts(run: Run<any, any>, awaited: boolean): boolean {
+    const state = this.members.state
+    if (state === "running") return true
+    if (state === "interrupting" && !awaited) return false
+    for (let around = run.origin.parent; around !== undefined; around = around.origin.parent) {
+      if (around.core === this && around.settled === undefined) return state !== "closed" || around.exempt
+    }
+    return false
+  }
+
+  /** Accepts the run, or refuses it on the spot. */
+  submit(run: Run<any, any>, awaited: boolean, options: ForkOptions | undefined): void {
+    this.members.add(run)
+    if (this.limits.trees !== undefined) run.treeRoot.tree++
+    if (run.name !== this.lastName) this.seen(run.name)
+    if (this.listening) this.emit({ _tag: "Submitted", ...this.fact(run) })
+    if (!this.accepts(run, awaited)) return run.refuse({ _tag: "SchedulerClosed", scheduler: this.id })
+    if (options?.after !== undefined) this.dependOn(run, options.after, options)
+    else this.enqueue(run, options)
+  }
+
+  private lastName: string | undefined
+  private seen(name: string): void {
+    this.lastName = name
+    if (this.tasks.size > 1000) this.tasks.clear()
+    this.tasks.set(name, 0)
+  }
+
+  /** Holds nothing until the others have ended, then becomes what `next` says. */
+  private dependOn(run: Run<any, any>, after: Dependencies, options: ForkOptions): void {
+    const targets = after.runs.filter(isHandle)
+    const wait = { chain: [run], targets, any: false, acquire: undefined, proceed: () => {} }
+    run.deps = after.runs
+    run.waits = [wait]
+    for (const target of targets) target.awaited++
+    if (this.listening) {
+      this.emit({ _tag: "Waiting", ...this.fact(run), for: [{ _tag: "Runs", runs: after.runs.map((dep) => dep.id) }] })
+    }
+    const waiting = Effect.runForkWith(run.origin.context)(
+      Effect.updateContext(TaskRun.awaitAll(after.runs), outside) as Effect.Effect<Array<Exit.Exit<unknown, unknown>>>
+    )
+    run.timer = () => waiting.interruptUnsafe()
+    waiting.addObserver((exit) => {
+      for (const target of targets) target.awaited--
+      run.waits = undefined
+      run.timer = undefined
+      run.deps = undefined
+      if (run.settled !== undefined || Exit.isFailure(exit)) return
+      const next = after.next(exit.value)
+      if (Exit.isExit(next)) return this.settle(run, next)
+      const asked = { ...next.options, ...defined(options) }
+      try {
+        checkOptions(asked)
+        run.name = asked.name ?? run.name
+        run.effect = next.effect as Effect.Effect<any, any>
+        run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
+        if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)
+        run.refusable = asked.refusable === true
+      } catch (error) {
+        return this.settle(run, Exit.die(error))
+      }
+      this.enqueue(run, { ...asked, after: undefined })
+    })
+  }
+
+  /** Asks for the slot of an attempt. */
+  enqueue(run: Run<any, any>, options?: ForkOptions): void {
+    const { admission } = this.limits
+    const needs = run.resolve()
+    if ("_tag" in needs) return run.refuse(needs)
+    run.needs = needs
+    const lane = run.profile.laneOf(needs, run.priority, options?.key ?? run.origin.parent?.key)
+    run.key = lane.key.name
+    const admitted = admission.enter(run, lane)
+    if (!admitted) {
+      if (options?.whenFull === "fail") {
+        const limits = run.waitingFor().map((reason) => reason._tag === "Limit" ? reason.limit : "")
+        admission.leave(run)
+        return run.refuse({ _tag: "WouldWait", limits })
+      }
+      if (this.maxQueued !== Infinity && this.isFull(run)) {
+        admission.leave(run)
+        return run.refuse({ _tag: "QueueFull", maxQueued: this.maxQueued })
+      }
+      this.queued++
+      run.isQueued = true
+      if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
+    }
+    if (this.listening) this.emit({ _tag: "Waiting", ...this.fact(run), for: admitted ? [] : run.waitingFor() })
+    if (admitted) run.start()
+  }
+
+  private isFull(run: Run<any, any>): boolean {
+    return run.attempt === 0 && this.failsWhenFull && !this.isChild(run) && this.queued >= this.maxQueued
+  }
+
+  private isChild(run: Run<any, any>): boolean {
+    for (let around = run.origin.parent; around !== undefined; around = around.origin.parent) if (around.core === this) return true
+    return false
+  }
+
+  private bound(run: Run<any, any>, input: Duration.Input): void {
+    const after = Duration.fromInputUnsafe(input)
+    if (!Duration.isFinite(after)) return
+    const sleep = Effect.runForkWith(run.origin.context)(Effect.sleep(after))
+    run.timer = () => sleep.interruptUnsafe()
+    sleep.addObserver((exit) => {
+      if (Exit.isFailure(exit) || run.lane === undefined) return
+      run.timer = undefined
+      this.limits.admission.leave(run)
+      run.refuse({ _tag: "Timeout", after })
+    })
+  }
+
+  /** Leaves the queue: there is room for a submitter that waits. */
+  unqueued(run: Run<any, any>): void {
+    if (!run.isQueued) return
+    run.isQueued = false
+    this.queued--
+    while (this.submitters.length > 0 && this.queued < this.maxQueued) this.submitters.shift()!()
+  }
+
+  /** For the inline runner: checked and recorded, not yet submitted. */
+  prepare<A, E, R>(
+    context: Context.Context<never>,
+    effect: Effect.Effect<A, E, R>,
+    options: ForkOptions | undefined
+  ): Effect.Effect<Run<A, E>> {
+    try {
+      if (options !== undefined) checkOptions(options)
+      return Effect.succeed(this.makeRun(context, effect, options))
+    } catch (error) {
+      return Effect.die(error)
+    }
+  }
+
+  /** Submits from a fiber. With a bounded queue that is full, the fiber waits for room first. */
+  fork<A, E, R>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<A, E, R>,
+    options: ForkOptions | undefined,
+    awaited: boolean,
+    then: (run: Run<A, E>) => Effect.Effect<any, any>
+  ): Effect.Effect<any, any> {
+    const context = fiber.context
+    let run: Run<A, E>
+    try {
+      if (options !== undefined) checkOptions(options)
+      run = this.makeRun(context, effect, options)
+    } catch (error) {
+      return Effect.die(error)
+    }
+    if (this.maxQueued !== Infinity && !this.failsWhenFull && this.mustWait(run)) {
+      return Concurrency.lend(Effect.callback<Run<A, E>>((resume) => {
+        const go = () => {
+          this.submit(run, awaited, options)
+          resume(Effect.succeed(run))
+        }
+        this.submitters.push(go)
+        return Effect.sync(() => void this.submitters.splice(this.submitters.indexOf(go), 1))
+      })).pipe(Effect.flatMap(then))
+    }
+    this.submit(run, awaited, options)
+    return then(run)
+  }
+
+  private mustWait(run: Run<any, any>): boolean {
+    if (this.members.state !== "running" || this.isChild(run)) return false
+    if (this.submitters.length > 0) return true
+    if (this.queued < this.maxQueued) return false
+    const needs = run.resolve()
+    if ("_tag" in needs) return false
+    const lane = run.profile.laneOf(needs, run.priority, undefined)
+    return lane.size > 0 || this.limits.admission.blocker(lane, run) !== undefined
+  }
+
+  // ─── launching
+
+  launch(run: Run<any, any>): void {
+    if (this.inline) return run.onInline!()
+    this.starting.push(run)
+    if (this.running || this.scheduled) return
+    this.scheduled = true
+    const current = Fiber.getCurrent()
+    const dispatcher = current !== undefined
+      ? current.currentDispatcher
+      : this.dispatcher ??= Context.get(run.origin.context, RuntimeScheduler).makeDispatcher()
+    dispatcher.scheduleTask(this.startAll, 0)
+  }
+
+  private readonly startAll = (): void => {
+    this.scheduled = false
+    this.startNow()
+  }
+
+  /** Starts what was admitted. Not re-entered: what a body's end admits is started by the loop that is already running. */
+  startNow(): void {
+    if (this.running || this.starting.length === 0) return
+    this.running = true
+    let started = 0
+    try {
+      while (this.starting.length > 0) {
+        const batch = this.starting
+        this.starting = []
+        for (let i = 0; i < batch.length; i++) batch[i]!.begin()
+        started += batch.length
+        if (started >= STARTS_A_TURN && this.starting.length > 0) break
+      }
+    } finally {
+      this.running = false
+    }
+    const next = this.starting[0]
+    if (next !== undefined) {
+      this.starting.shift()
+      const rest = this.starting
+      this.starting = []
+      this.launch(next)
+      for (const run of rest) this.starting.push(run)
+    }
+  }
+
+  // ─── settling
+
+  settle(run: Run<any, any>, exit: Exit.Exit<any, any>): void {
+    const admission = this.limits.admission
+    const wasSettled = run.settled !== undefined
+    const abandoned = run.ending === "abandoned" && !wasSettled
+    if (!wasSettled) run.settled = exit
+    admission.atOnce(() => {
+      // What was given up keeps its slot until it truly ends.
+      if (!abandoned) {
+        if (this.limits.trees !== undefined) this.leaveTree(run)
+        admission.end(run)
+        this.members.remove(run)
+      }
+      if (wasSettled) return
+      if (run.given !== undefined) this.ids.delete(run.given)
+      run.tellEarly()
+    })
+    if (wasSettled) return this.startNow()
+    run.effect = done
+    if (this.listening) this.finished(run)
+    this.startNow()
+    if (!run.observed && Exit.isFailure(exit)) this.nobodyCares(run)
+    run.tellLate()
+  }
+
+  private leaveTree(run: Run<any, any>): void {
+    const root = run.treeRoot
+    if (--root.tree > 0 || !root.ownsTree) return
+    root.ownsTree = false
+    const trees = this.limits.trees!
+    trees.active--
+    this.limits.admission.touch(trees)
+  }
+
+  private finished(run: Run<any, any>): void {
+    const now = run.clock.currentTimeMillisUnsafe()
+    const started = run.startedAt < 0 ? now : run.startedAt
+    this.emit({
+      _tag: "Finished",
+      ...this.fact(run),
+      outcome: run.outcome,
+      inQueue: Duration.millis(started - run.submittedAt),
+      duration: Duration.millis(now - started),
+      total: Duration.millis(now - run.submittedAt)
+    })
+  }
+
+  private nobodyCares(run: Run<any, any>): void {
+    const outcome = run.outcome
+    if (outcome._tag === "Aborted" || outcome._tag === "Interrupted" || outcome._tag === "Succeeded") return
+    const line = `run "${run.name}" (${run.id}) ended as ${outcome._tag} and nobody was waiting for it`
+    Effect.runForkWith(run.origin.context)(
+      outcome._tag === "Died" ? Effect.logError(line, outcome.cause) : Effect.logWarning(line, outcome.cause)
+    )
+  }
+
+  // ─── operating
+
+  resize(maxParallelism: Concurrency.Limit): Effect.Effect<void, InvalidOptionError> {
+    return Effect.andThen(
+      Concurrency.orFail(() => {
+        const limit = Concurrency.checkLimit("Scheduler.resize", "maxParallelism", 1, maxParallelism)
+        const pool = this.limits.pool
+        if (pool === undefined) return
+        pool.limit = limit
+        this.limits.admission.touch(pool)
+        this.limits.admission.drain()
+      }),
+      Effect.void
+    )
+  }
+
+  get stats(): Effect.Effect<Stats> {
+    return Effect.sync(() => {
+      const { pool, own, shared } = this.limits
+      const tags: Record<string, Concurrency.Usage> = {}
+      for (const [tag, counter] of shared.counters) tags[tag] = Concurrency.usage(counter)
+      if (own !== undefined) { for (const [tag, counter] of own.counters) tags[tag] = Concurrency.usage(counter) }
+      const tasks: Record<string, number> = {}
+      for (const name of this.tasks.keys()) tasks[name] = 0
+      let suspended = 0
+      let active = 0
+      for (const member of this.members) {
+        const run = member as Run<any, any>
+        if (run.phase === Concurrency.Held) {
+          active++
+          tasks[run.name] = (tasks[run.name] ?? 0) + 1
+        } else if (run.phase === Concurrency.Away || run.phase === Concurrency.Retaking) suspended++
+      }
+      if (this.tasks.size > 1000) { for (const name of this.tasks.keys()) if (tasks[name] === 0) this.tasks.delete(name) }
+      return {
+        maxParallelism: pool === undefined ? "unbounded" : Concurrency.toLimit(pool.limit),
+        active: pool === undefined ? active : pool.active,
+        queued: this.queued,
+        suspended,
+        isClosed: this.members.state !== "running",
+        tags,
+        tasks
+      }
+    })
+  }
+
+  get runs(): ReadonlyArray<Run<any, any>> {
+    return [...this.members] as unknown as ReadonlyArray<Run<any, any>>
+  }
+
+  why(id: string): Effect.Effect<Option.Option<Why>> {
+    return Effect.sync(() => {
+      const run = this.runs.find((run) => run.id === id)
+      const lane = run?.lane
+      if (run === undefined || lane === undefined) return Option.none()
+      const { admission } = this.limits
+      const counter = admission.blocker(lane, run) ?? lane.at?.counter
+      if (counter === undefined) return Option.none()
+      return Option.some({
+        run: id,
+        limit: Concurrency.limitName(counter),
+        holders: Concurrency.holdersOf(admission, counter),
+        position: admission.position(run, counter)
+      })
+    })
+  }
+
+  close(budget: Supervisor.Budget | undefined): Effect.Effect<Supervisor.Report> {
+    return Effect.withFiber((fiber) => {
+      let checked: Supervisor.CheckedBudget
+      try {
+        checked = budget === undefined ? this.budget : Supervisor.checkBudget("Scheduler.closeWith", budget, this.budget)
+      } catch (error) {
+        return Effect.die(error)
+      }
+      const inside: Array<Run<any, any>> = []
+      const parent: unknown = Context.getOrUndefined(fiber.context, Concurrency.RunKey)
+      for (let run = parent instanceof Run ? parent : undefined; run !== undefined; run = run.origin.parent) {
+        if (run.core === this) inside.push(run)
+      }
+      const announce = this.members.state === "running" ? Supervisor.logStop("scheduler", this.members) : Effect.void
+      const stop = this.members.stop(checked, inside)
+      return Effect.andThen(announce, inside.length === 0 ? stop : Concurrency.lend(stop))
+    })
+  }
+}
+
+const noOptions: ForkOptions = {}
+
+const done: Effect.Effect<never> = Effect.never
+
+const outside = (context: Context.Context<any>): Context.Context<any> =>
+  Context.omit(TaskRun.CurrentRun)(Context.add(context, Concurrency.CurrentRegion, undefined)) as Context.Context<any>
+
+const defined = (options: ForkOptions): ForkOptions =>
+  Object.fromEntries(Object.entries(options).filter(([key, value]) => value !== undefined && key !== "after" && key !== "name"))
+
+const checkOptions = (options: ForkOptions): void => {
+  if (options.whenFull !== undefined) Concurrency.checkWhenFull("Scheduler.fork", options.whenFull)
+  if (options.admissionTimeout !== undefined) Concurrency.checkDuration("Scheduler.fork", "admissionTimeout", options.admissionTimeout)
+}
+
+export const isHandle = (run: TaskRun.TaskRun<unknown, unknown>): run is Run<unknown, unknown> => run instanceof Run

@@ -1,0 +1,301 @@
+/** A run as its scheduler sees it: one record from submission to settlement, with a fiber only while it is admitted. */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Concurrency from "../Concurrency.ts"
+import type * as RunEvent from "../RunEvent.ts"
+import type * as Supervisor from "../Supervisor.ts"
+import * as TaskRun from "../TaskRun.ts"
+import type { Core } from "./SchedulerCore.ts"
+
+/** What a run takes from the fiber that submitted it; one for all submissions from one context. */
+export interface Origin {
+  readonly context: Context.Context<never>
+  /** The same, with the scheduler in it: what a run's own context is built on. */
+  readonly base: Context.Context<never>
+  readonly clock: Clock.Clock
+  readonly enclosing: Concurrency.Slot | undefined
+  readonly parent: Run<any, any> | undefined
+  readonly region: Concurrency.Slot | undefined
+}
+
+/** The scope of one run; nothing but an empty state until something is acquired. */
+class RunScope {
+  declare readonly strategy: "sequential"
+  declare readonly parent: undefined
+  state: Scope.Scope["state"] = emptyScope
+}
+const emptyScope: Scope.Scope["state"] = { _tag: "Empty" }
+{
+  const made = Scope.makeUnsafe()
+  for (const key of Object.keys(made)) {
+    if (key !== "state") Object.defineProperty(RunScope.prototype, key, { value: (made as any)[key], enumerable: true })
+  }
+}
+
+export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned {
+  attempt = 0
+  fiber: Fiber.Fiber<A, E> | undefined = undefined
+  before: Supervisor.Owned | undefined = undefined
+  after: Supervisor.Owned | undefined = undefined
+  exempt = false
+  told = false
+  /** A flag set: timed out, interrupted before its fiber was known, refused, abandoned. */
+  ending: "" | "timedOut" | "interrupt" | "refused" | "abandoned" = ""
+  refusal: Concurrency.AdmissionError | undefined = undefined
+  submittedAt = 0
+  startedAt = -1
+  /** Due at this time (retry), or not before these ended. */
+  retryAt = 0
+  deps: ReadonlyArray<TaskRun.TaskRun<unknown, unknown>> | undefined = undefined
+  /** Live runs of the tree; kept by the root of a sequential scheduler. */
+  tree = 0
+  ownsTree = false
+  timer: (() => void) | undefined = undefined
+  onReadmitted: ((reason: Concurrency.AdmissionReason | undefined) => void) | undefined = undefined
+  private scope: RunScope | undefined = undefined
+  core: Core
+  effect: Effect.Effect<A, E, never>
+  origin: Origin
+  profile: Concurrency.Profile
+  name: string
+  given: string | undefined
+  refusable: boolean
+  readonly rootRun: Run<any, any>
+  /** The topmost ancestor in this scheduler. */
+  readonly treeRoot: Run<any, any>
+  key: string | undefined = undefined
+  isQueued = false
+  onInline: (() => void) | undefined = undefined
+
+  constructor(core: Core, effect: Effect.Effect<A, E, never>, origin: Origin, profile: Concurrency.Profile, name: string) {
+    super(origin.enclosing)
+    this.core = core
+    this.effect = effect
+    this.origin = origin
+    this.profile = profile
+    this.name = name
+    this.given = undefined
+    this.refusable = false
+    const parent = origin.parent
+    this.seq = ++core.limits.admission.seq
+    if (parent === undefined) {
+      this.rootSeq = this.seq
+      this.rootRun = this.treeRoot = this
+    } else {
+      this.treeRoot = parent.core === core ? parent.treeRoot : this
+      this.rootSeq = parent.rootSeq
+      this.depth = parent.depth + 1
+      this.rootRun = parent.rootRun
+    }
+  }
+
+  get id(): string {
+    return this.given ?? `${this.core.id}-${this.seq}`
+  }
+  get tags(): ReadonlyArray<string> {
+    return this.profile.tags
+  }
+  get parent(): string | undefined {
+    return this.origin.parent?.id
+  }
+  get root(): string {
+    return this.rootRun.id
+  }
+  get clock(): Clock.Clock {
+    return this.origin.clock
+  }
+  get admission(): object {
+    return this.core.limits.admission
+  }
+  get run(): Concurrency.Slot {
+    return this
+  }
+  get info(): RunEvent.RunInfo {
+    return Object.freeze({ id: this.id, name: this.name, tags: this.tags, parent: this.parent, root: this.root })
+  }
+
+  // ─── admission
+
+  override get gate(): Concurrency.Counter | undefined {
+    const trees = this.core.limits.trees
+    return trees === undefined || this.treeRoot.ownsTree || this.settled !== undefined ? undefined : trees
+  }
+
+  resolve(): Concurrency.Needs | Concurrency.AdmissionReason {
+    return this.profile.resolve(this.enclosing, this.treeRoot === this && !this.ownsTree)
+  }
+
+  start(): void {
+    this.cancelTimer()
+    this.core.unqueued(this)
+    if (this.treeRoot === this && this.core.limits.trees !== undefined) this.ownsTree = true
+    if (this.onReadmitted !== undefined) this.readmitted()
+    else this.core.launch(this)
+  }
+
+  refuse(reason: Concurrency.AdmissionReason): void {
+    this.cancelTimer()
+    if (this.onReadmitted !== undefined) {
+      const resume = this.onReadmitted
+      this.onReadmitted = undefined
+      return resume(reason)
+    }
+    this.core.unqueued(this)
+    const error = Concurrency.refusal(this.id, this.name, reason)
+    this.refusal = error
+    this.ending = "refused"
+    this.core.settle(this, this.refusable ? Exit.fail(error) as Exit.Exit<never, any> : Exit.die(error))
+  }
+
+  cancelTimer(): void {
+    this.timer?.()
+    this.timer = undefined
+  }
+
+  override resumed(): void {
+    if (this.core.listening) this.core.emit({ _tag: "Resumed", ...this.core.fact(this) })
+  }
+
+  override suspended(): void {
+    if (this.core.listening) this.core.emit({ _tag: "Suspended", ...this.core.fact(this), on: this.waitsFor() })
+  }
+
+  waitsFor(): ReadonlyArray<string> {
+    return [...new Set((this.waits ?? []).flatMap((wait) => wait.targets.map((target) => target.id)))]
+  }
+
+  // ─── the body
+
+  /** Forks the first attempt's fiber. */
+  begin(): void {
+    if (this.settled !== undefined) return
+    const context = this.enter()
+    // Context and scope are made here and not before: what waits is a record and nothing else.
+    const fiber = Effect.runForkWith(context)(Effect.onExitPrimitive(this.effect, this.leave))
+    this.fiber = fiber
+    if (this.ending === "interrupt") fiber.interruptUnsafe()
+    fiber.addObserver(this.ended_)
+  }
+
+  /** The context of the body; says that it starts. */
+  enter(): Context.Context<any> {
+    this.attempt++
+    const clock = this.origin.clock
+    if (this.startedAt < 0) this.startedAt = clock.currentTimeMillisUnsafe()
+    const scope = this.scope = new RunScope()
+    if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
+    return Context.addUnsafe(Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this), Scope.Scope.key, scope)
+  }
+
+  readonly leave = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined => {
+    const scope = this.scope!
+    return scope.state === emptyScope || scope.state._tag === "Empty" ? undefined : Scope.close(scope as unknown as Scope.Closeable, exit)
+  }
+
+  private readonly ended_ = (exit: Exit.Exit<A, E>): void => this.core.settle(this, exit)
+
+  interruptUnsafe(by?: number): void {
+    if (this.settled !== undefined) return
+    const fiber = this.fiber
+    if (fiber !== undefined) {
+      if (this.phase === Concurrency.Away || this.phase === Concurrency.Retaking) this.uncounted = true
+      return fiber.interruptUnsafe(by)
+    }
+    if (this.startedAt >= 0) return void (this.ending = "interrupt")
+    this.cancelTimer()
+    this.core.unqueued(this)
+    this.core.settle(this, Exit.interrupt(by))
+  }
+
+  abandon(): void {
+    if (this.settled !== undefined) return
+    this.ending = "abandoned"
+    this.core.settle(this, Exit.interrupt(undefined))
+  }
+
+  // ─── attempts
+
+  /** The attempt failed and another follows after `delay`: all it holds is free meanwhile. */
+  backOff(cause: Cause.Cause<unknown>, delay: Duration.Duration): void {
+    const admission = this.core.limits.admission
+    this.retryAt = this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay)
+    if (this.phase === Concurrency.Held || this.phase === Concurrency.Away) admission.giveUp(this)
+    if (this.core.listening) {
+      this.core.emit({ _tag: "AttemptFailed", ...this.core.fact(this), attempt: this.attempt, cause, retryAt: DateTime.makeUnsafe(this.retryAt) })
+    }
+    admission.drain()
+    this.core.startNow()
+  }
+
+  /** Closes the attempt's scope. */
+  readonly closeAttempt = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+    const closed = this.leave(exit)
+    return closed === undefined ? Effect.void : Effect.andThen(closed, Effect.sync(() => void (this.scope!.state = emptyScope)))
+  }
+
+  /** Asks for the slot of the next attempt. */
+  readonly readmit: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    this.retryAt = 0
+    this.onReadmitted = (reason) =>
+      resume(reason === undefined ? Effect.void : Effect.die(Concurrency.refusal(this.id, this.name, reason)))
+    this.core.enqueue(this)
+    return Effect.sync(() => {
+      this.onReadmitted = undefined
+      this.core.limits.admission.leave(this)
+      this.core.unqueued(this)
+    })
+  })
+
+  private readmitted(): void {
+    const resume = this.onReadmitted!
+    this.onReadmitted = undefined
+    this.attempt++
+    if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
+    resume(undefined)
+  }
+
+  // ─── what others see
+
+  get state(): Effect.Effect<TaskRun.RunState> {
+    return Effect.sync(() => this.stateUnsafe)
+  }
+
+  get stateUnsafe(): TaskRun.RunState {
+    if (this.settled !== undefined) return { _tag: "Finished", outcome: this.outcome }
+    switch (this.phase) {
+      case Concurrency.Held:
+        return { _tag: "Running", attempt: Math.max(1, this.attempt) }
+      case Concurrency.Waiting:
+        return { _tag: "Waiting", for: this.waitingFor() }
+      case Concurrency.Pending:
+        if (this.deps !== undefined) return { _tag: "Waiting", for: [{ _tag: "Runs", runs: this.deps.map((dep) => dep.id) }] }
+        return { _tag: "Waiting", for: [{ _tag: "Retry", at: DateTime.makeUnsafe(this.retryAt) }] }
+      default:
+        return { _tag: "Suspended", on: this.waitsFor() }
+    }
+  }
+
+  /** The limits that have no room for it now. */
+  waitingFor(): ReadonlyArray<TaskRun.WaitReason> {
+    const lane = this.lane
+    if (lane === undefined) return []
+    const names = new Set(this.core.limits.admission.blockers(lane, this).map(Concurrency.limitName))
+    return [...names].map((limit) => ({ _tag: "Limit", limit }))
+  }
+
+  get outcome(): TaskRun.Outcome {
+    const exit = this.settled!
+    if (Exit.isFailure(exit)) {
+      if (this.ending === "refused") return { _tag: "Refused", error: this.refusal!, cause: exit.cause }
+      if (this.ending === "abandoned") return { _tag: "Abandoned", cause: exit.cause }
+    }
+    return TaskRun.outcomeOf(exit, this.ending === "timedOut" && Exit.isFailure(exit) && exit.cause.reasons.some((r) => r._tag === "Fail" && Cause.isTimeoutError(r.error)))
+  }
+}

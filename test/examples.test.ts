@@ -1,0 +1,97 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as fs from "node:fs"
+import { fileURLToPath } from "node:url"
+import { run } from "./suites/ChildProcess.ts"
+
+const folder = fileURLToPath(new URL("../examples/", import.meta.url))
+
+// What each prints, from its first line to its last.
+const prints: Record<string, string | RegExp> = {
+  "ask-why-a-task-waits.ts": `state: Waiting
+query-1 waits for "db", held by backup
+backup: Running
+query: Waiting
+state: Finished
+`,
+  "depend-on-other-tasks.ts": `5 users, 6 orders
+not started, for broken failed
+1 of 2 succeeded
+reading the config
+`,
+  "from-plain-javascript.mjs": `contents of /a
+download job-17: contents of /b
+saved in the background
+[ 'contents of /c', 'contents of /d', 'contents of /e' ]
+total: 6
+`,
+  "handle-refusals.ts": `busy: db
+Timeout
+LimitClosed
+rows
+closed
+`,
+  "hold-a-slot-in-an-http-handler.ts": `while two render: 503 busy
+rendered: 2
+slots taken now: 0
+`,
+  "limit-by-tag.ts": `at most in the database: 2
+at most on the web: 10
+db: 0 of 5
+`,
+  "nested-tasks.ts": `pages: 1 2 3 4 5
+all of them two levels down: true
+`,
+  "prioritise.ts": `critical: the alarm
+5: between critical and high
+normal, Ann: 1
+normal, Bob: 1
+normal, Ann: 2
+low: the monthly report
+`,
+  "resize-while-running.ts": `at first: 2 active of 2, 4 queued
+after resize(5): 4 active of 5, 2 queued
+after resize(1): 4 active of 1, 2 queued
+unbounded, and 6 in the database: 6 active of unbounded, 0 queued
+at the end: 0 active of unbounded, 0 queued
+`,
+  "retry-and-time-out.ts": `attempt 1
+attempt 2
+attempt 3
+it worked
+given up after two attempts
+`,
+  "run-flows.ts": /hello Ann\n[^]*hello Bob\n[^]*hello Carol\n[^]*hello Dave\n/,
+  "show-progress.ts": /39 done[^]*1 failed/,
+  "stop-gracefully.ts": `SIGTERM: no new work
+quick: done
+endless: interrupted
+report: 1 drained, 1 interrupted, 0 abandoned
+`,
+  "swap-the-runner-in-a-test.ts": `four at once: one begins, three begins, one ends, three ends
+one by one: one begins, one ends, three begins, three ends
+in the test's own fiber: one begins, one ends, three begins, three ends
+`,
+  "wait-for-the-first.ts": `race: fast answer
+first to end: fast
+after 10 ms: 1 done, 1 pending
+completed: fast answer
+completed: slow answer
+`
+}
+
+describe.concurrent("examples", () => {
+  it("each is run by a test", () => {
+    const files = fs.readdirSync(folder).filter((name) => /\.[mc]?[jt]s$/.test(name))
+    // test/dependency-report.test.ts has the main job.
+    assert.deepStrictEqual(files.toSorted(), ["dependency-report.ts", ...Object.keys(prints)].toSorted())
+  })
+
+  for (const [name, expected] of Object.entries(prints)) {
+    it(`${name} prints what it says`, async () => {
+      const { code, stderr, stdout } = await run(folder + name)
+      assert.strictEqual(code, 0, stderr)
+      if (typeof expected === "string") assert.strictEqual(stdout, expected, stderr)
+      else assert.match(stdout, expected)
+    })
+  }
+})

@@ -1,0 +1,259 @@
+/** FL: what aio-fluid's TaskScheduler promises of runs in the process. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
+import { TestClock } from "effect/testing"
+import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import * as Gauge from "./suites/Gauge.ts"
+import * as Journal from "./suites/Journal.ts"
+import * as LogBook from "./suites/LogBook.ts"
+import { elapsed } from "./suites/Quiet.ts"
+import * as Refusal from "./suites/Refusal.ts"
+import { pool } from "./suites/Runner.ts"
+
+class Flaky extends Data.TaggedError("Flaky")<{ readonly attempt: number }> {}
+class Fatal extends Data.TaggedError("Fatal")<{}> {}
+
+describe("FL", () => {
+  const endings = {
+    Succeeded: Effect.void,
+    Failed: Effect.fail("failed"),
+    Aborted: Task.abort("enough")
+  }
+  for (const [ending, end] of Object.entries(endings)) {
+    it.effect(`FL-2 a run that ends ${ending} is told of once at each step, in order, with its times`, () => {
+      const journal = Journal.make()
+      return Effect.gen(function*() {
+        const first = yield* Task.fork(Task.make("first", Effect.sleep("1 second")))
+        const run = yield* Task.fork(Task.make("told", Effect.andThen(Effect.sleep("2 seconds"), end)))
+        yield* TestClock.adjust("3 seconds")
+        yield* TaskRun.awaitAll<unknown, unknown>([first, run])
+        assert.deepStrictEqual(journal.facts(run), ["Submitted", "Waiting", "Started", "Finished"])
+        const facts = journal.of(run)
+        const times = facts.map((event) => DateTime.toEpochMillis(event.at))
+        assert.deepStrictEqual(times, [0, 0, 1000, 3000])
+        assert.isTrue(facts.every((event) => Object.isFrozen(event)))
+        const [, waiting, started, finished] = facts
+        assert.deepStrictEqual(waiting?._tag === "Waiting" && waiting.for, [{ _tag: "Limit", limit: "maxParallelism" }])
+        assert.strictEqual(started?._tag === "Started" && started.attempt, 1)
+        assert.isTrue(finished?._tag === "Finished")
+        if (finished?._tag !== "Finished") return
+        assert.strictEqual(finished.outcome._tag, ending)
+        assert.deepStrictEqual(
+          [finished.inQueue, finished.duration, finished.total].map((duration) => Duration.toMillis(duration)),
+          [1000, 2000, 3000]
+        )
+        assert.deepStrictEqual([finished.run.id, finished.run.name], [run.id, "told"])
+        const admitted = journal.of(first)[1]
+        assert.deepStrictEqual(admitted?._tag === "Waiting" && admitted.for, [])
+      }).pipe(Effect.provide(pool(1)), journal.listen)
+    })
+  }
+
+  it.effect("FL-4 run inline, a task's typed error reaches the caller", () =>
+    Effect.gen(function*() {
+      const task = Task.make("broken", Effect.fail(new Fatal()))
+      assert.strictEqual((yield* Effect.flip(task))._tag, "Fatal")
+      const run = yield* Task.fork(task)
+      assert.strictEqual((yield* run.state)._tag, "Finished")
+      assert.strictEqual((yield* Effect.flip(TaskRun.join(run)))._tag, "Fatal")
+    }).pipe(Effect.provide(Scheduler.layerInline)))
+
+  for (const [name, runner] of [["inline", Scheduler.layerInline], ["in a pool", pool(1)]] as const) {
+    it.effect(`FL-4 run ${name}, a task that aborts with a reason is aborted: not retried, not logged as an error`, () => {
+      const journal = Journal.make()
+      const log = LogBook.make()
+      return Effect.gen(function*() {
+        let attempts = 0
+        const task = Task.make(
+          "aborting",
+          Effect.andThen(Effect.sync(() => attempts++), Task.abort("nothing to do"))
+        ).pipe(Task.withRetry({ times: 3 }))
+        const run = yield* Task.fork(task)
+        const exit = yield* run.exit
+        assert.strictEqual(Refusal.aborted(exit), "nothing to do")
+        const state = yield* run.state
+        assert.isTrue(state._tag === "Finished" && state.outcome._tag === "Aborted")
+        if (state._tag !== "Finished" || state.outcome._tag !== "Aborted") return
+        assert.strictEqual(state.outcome.reason, "nothing to do")
+        assert.strictEqual(attempts, 1)
+        assert.deepStrictEqual(journal.facts(run), ["Submitted", "Waiting", "Started", "Finished"])
+      }).pipe(
+        Effect.provide(runner),
+        journal.listen,
+        log.keep,
+        Effect.tap(
+          Effect.sync(() =>
+            assert.deepStrictEqual(log.lines.filter((line) => line.level !== "Info" && line.level !== "Debug"), [])
+          )
+        )
+      )
+    })
+  }
+
+  it.effect("FL-8 one at a time and refusing the rest: one succeeds, the other is refused", () =>
+    Effect.gen(function*() {
+      const latch = yield* Latch.make()
+      const task = Task.make("alone", latch.await, { limit: 1, whenFull: "fail" })
+      const one = yield* Task.fork(task)
+      const two = yield* Task.fork(task)
+      const reason = Refusal.died(yield* two.exit)
+      assert.strictEqual(reason?._tag, "WouldWait")
+      const state = yield* two.state
+      assert.strictEqual(state._tag === "Finished" && state.outcome._tag, "Refused")
+      assert.strictEqual((yield* Scheduler.stats).tasks["alone"], 1)
+      yield* latch.open
+      yield* TaskRun.join(one)
+      assert.strictEqual((yield* Scheduler.stats).tasks["alone"] ?? 0, 0)
+      yield* task
+    }).pipe(Effect.provide(pool(4))))
+
+  it.effect("FL-8 refused ones that try again both succeed", () =>
+    Effect.gen(function*() {
+      const gauge = Gauge.make()
+      const task = Task.make("alone", gauge.inside(Effect.sleep("1500 millis")), { limit: 1, whenFull: "fail" })
+      const patient = Effect.retry(Task.refusable(task), {
+        schedule: Schedule.spaced("1 second"),
+        while: (error) => error.reason._tag === "WouldWait"
+      })
+      const both = yield* Effect.forkChild(elapsed(Effect.all([patient, patient], { concurrency: 2 })))
+      yield* TestClock.adjust("4 seconds")
+      assert.strictEqual(yield* Fiber.join(both), 3500)
+      assert.strictEqual(gauge.peak, 1)
+    }).pipe(Effect.provide(pool(4))))
+
+  it.effect("FL-8 waiting, both succeed, and the hand-over takes no time", () =>
+    Effect.gen(function*() {
+      const starts: Array<number> = []
+      const task = Task.make(
+        "alone",
+        Effect.gen(function*() {
+          starts.push(yield* Clock.currentTimeMillis)
+          yield* Effect.sleep("1 second")
+        }),
+        { limit: 1 }
+      )
+      const both = yield* Effect.forkChild(Task.all([task, task]))
+      yield* TestClock.adjust("500 millis")
+      assert.strictEqual((yield* Scheduler.stats).tasks["alone"], 1)
+      yield* Task.make("other", Effect.void)
+      yield* TestClock.adjust("1500 millis")
+      yield* Fiber.join(both)
+      assert.deepStrictEqual(starts, [0, 1000])
+      assert.strictEqual((yield* Scheduler.stats).tasks["alone"] ?? 0, 0)
+    }).pipe(Effect.provide(pool(4))))
+
+  const backoff = Schedule.min([Schedule.exponential("1 second", 2), Schedule.spaced("3 seconds")])
+
+  it.effect("FL-9 three retries, backing off 1, 2 and at most 3 seconds, are four attempts and a failure", () =>
+    Effect.gen(function*() {
+      const starts: Array<number> = []
+      const task = Task.make(
+        "failing",
+        Effect.gen(function*() {
+          starts.push(yield* Clock.currentTimeMillis)
+          return yield* new Flaky({ attempt: starts.length })
+        })
+      ).pipe(Task.withRetry({ schedule: backoff, times: 3 }))
+      const run = yield* Task.fork(task)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(starts, [0, 1000, 3000, 6000])
+      assert.deepStrictEqual(Refusal.error(yield* run.exit), new Flaky({ attempt: 4 }))
+      const state = yield* run.state
+      assert.strictEqual(state._tag === "Finished" && state.outcome._tag, "Failed")
+    }).pipe(Effect.provide(pool(1))))
+
+  it.effect("FL-9 an error the policy does not name is not retried", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const task = Task.make(
+        "fatal",
+        Effect.suspend((): Effect.Effect<void, Fatal | Flaky> => {
+          attempts++
+          return Effect.fail(new Fatal())
+        })
+      ).pipe(Task.withRetry({ while: (error) => error._tag === "Flaky", schedule: backoff }))
+      assert.strictEqual((yield* Effect.flip(task))._tag, "Fatal")
+      assert.strictEqual(attempts, 1)
+    }).pipe(Effect.provide(pool(1))))
+
+  it.effect("FL-9 without a bound, attempts stop at success", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const task = Task.make(
+        "stubborn",
+        Effect.suspend(() => ++attempts < 50 ? Effect.fail("again") : Effect.succeed(attempts))
+      )
+      assert.strictEqual(yield* task.pipe(Task.withRetry(Schedule.forever)), 50)
+    }).pipe(Effect.provide(pool(1))))
+
+  it.effect("FL-11 the second attempt starts exactly the delay after the first failed; one end is told", () => {
+    const journal = Journal.make()
+    return Effect.gen(function*() {
+      let attempts = 0
+      const task = Task.make(
+        "second time",
+        Effect.andThen(
+          Effect.sleep("200 millis"),
+          Effect.suspend(() => ++attempts < 2 ? Effect.fail("first") : Effect.void)
+        )
+      ).pipe(Task.withRetry(Schedule.spaced("500 millis")))
+      const run = yield* Task.fork(task)
+      yield* TestClock.adjust("200 millis")
+      const state = yield* run.state
+      assert.deepStrictEqual(
+        state._tag === "Waiting" &&
+          state.for.map((reason) => reason._tag === "Retry" && DateTime.toEpochMillis(reason.at)),
+        [700]
+      )
+      yield* TestClock.adjust("1 second")
+      yield* TaskRun.join(run)
+      const facts = journal.of(run)
+      const starts = facts.filter((event) => event._tag === "Started")
+      assert.deepStrictEqual(starts.map((event) => [event.attempt, DateTime.toEpochMillis(event.at)]), [[1, 0], [
+        2,
+        700
+      ]])
+      const failures = facts.filter((event) => event._tag === "AttemptFailed")
+      assert.deepStrictEqual(
+        failures.map((
+          event
+        ) => [event.attempt, DateTime.toEpochMillis(event.at), DateTime.toEpochMillis(event.retryAt)]),
+        [[1, 200, 700]]
+      )
+      assert.strictEqual(Refusal.error(Exit.failCause(failures[0]!.cause)), "first")
+      assert.strictEqual(facts.filter((event) => event._tag === "Finished").length, 1)
+    }).pipe(Effect.provide(pool(1)), journal.listen)
+  })
+
+  it.effect("FL-12 a body over its timeout is interrupted, its finalizers run, and it failed by timeout", () =>
+    Effect.gen(function*() {
+      let cleaned = -1
+      const clean = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.sync(() => {
+          cleaned = now
+        }))
+      const task = Task.make("slow", Effect.ensuring(Effect.sleep("5 seconds"), clean), { tags: ["db"] }).pipe(
+        Task.withTimeout("2 seconds")
+      )
+      const run = yield* Task.fork(task)
+      yield* TestClock.adjust("1999 millis")
+      assert.strictEqual((yield* run.state)._tag, "Running")
+      yield* TestClock.adjust("1 millis")
+      const error = yield* Effect.flip(TaskRun.join(run))
+      assert.isTrue(Cause.isTimeoutError(error))
+      assert.strictEqual(cleaned, 2000)
+      const state = yield* run.state
+      assert.strictEqual(state._tag === "Finished" && state.outcome._tag, "TimedOut")
+      const db = yield* Concurrency.read("db")
+      assert.strictEqual(db._tag === "Some" && db.value.active, 0)
+    }).pipe(Effect.provide(pool(1, { tagLimits: { db: 1 } }))))
+})
