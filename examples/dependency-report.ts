@@ -71,6 +71,12 @@ const licenseOf = (manifest: Manifest) =>
 const wholeFile = 256 * 1024
 const openFiles = 32
 
+/** Node reads and compresses on four threads: one is left to read. */
+const compression = 3
+
+/** A larger file is compressed in parts of this size, as pigz does it, so that the largest one does not keep all others waiting. */
+const part = 8 * 1024 * 1024
+
 const reasons: Record<string, string> = {
   EACCES: "permission denied",
   ELOOP: "a link in a circle",
@@ -88,16 +94,34 @@ const io = <A>(path: string, run: (signal: AbortSignal) => Promise<A>) =>
     }
   })
 
-const stream = (path: string, signal: AbortSignal) => createReadStream(path, { highWaterMark: 1024 * 1024, signal })
+const chunks = { highWaterMark: 1024 * 1024 }
+
+/** Its size and hash, and the content of a file that is read whole. */
+const readFile = async (path: string, signal: AbortSignal) => {
+  await using file = await fs.open(path)
+  const { size } = await file.stat()
+  const hash = createHash("sha256")
+  if (size <= wholeFile) {
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(size), 0, size, 0)
+    const whole = buffer.subarray(0, bytesRead)
+    return { bytes: bytesRead, sha256: hash.update(whole).digest("hex"), whole }
+  }
+  let bytes = 0
+  for await (const chunk of file.createReadStream({ ...chunks, autoClose: false, signal })) {
+    bytes += chunk.length
+    hash.update(chunk)
+  }
+  return { bytes, sha256: hash.digest("hex"), whole: undefined }
+}
 
 const gzip = promisify(zlib.gzip)
 
-const gzipStream = async (path: string, signal: AbortSignal) => {
+const gzipPart = async (path: string, start: number, end: number, signal: AbortSignal) => {
   let bytes = 0
   const count = async (source: AsyncIterable<Buffer>) => {
     for await (const chunk of source) bytes += chunk.length
   }
-  await pipeline(stream(path, signal), zlib.createGzip({ chunkSize: wholeFile }), count, { signal })
+  await pipeline(createReadStream(path, { ...chunks, start, end }), zlib.createGzip(), count, { signal })
   return bytes
 }
 
@@ -108,17 +132,19 @@ class Tree {
   readonly problems: Array<Problem> = []
   /** The packages known and not read yet; `undefined` until the first are known. */
   unread: Set<string> | undefined
-  readonly root: string
   peak = 0
+  readonly root: string
+  readonly maxParallelism: number
   private readonly seen = new Set<string>()
   private readonly compressed = new Map<string, Effect.Effect<number, Unreadable, Scheduler.Scheduler>>()
 
-  constructor(root: string) {
+  constructor(root: string, maxParallelism: number) {
     this.root = root
+    this.maxParallelism = maxParallelism
   }
 
   /** All of it. What has begun goes on when this fiber is interrupted: it belongs to the scheduler, whose grace period drains it. */
-  read(atOnce: number) {
+  read() {
     return Effect.gen({ self: this }, function*() {
       const first = yield* this.roots()
       this.unread = new Set(first)
@@ -129,7 +155,7 @@ class Tree {
           if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
             this.problems.push({ path: this.show(folder), problem: Cause.pretty(exit.cause) })
           }
-        }), { concurrency: atOnce, discard: true })
+        }), { concurrency: this.maxParallelism * 2, discard: true })
     })
   }
 
@@ -178,31 +204,34 @@ class Tree {
       "file",
       Effect.gen({ self: this }, function*() {
         yield* this.observe
-        const { size: bytes } = yield* io(path, () => fs.stat(path))
-        const whole = bytes > wholeFile ? undefined : yield* io(path, (signal) => fs.readFile(path, { signal }))
-        const sha256 = yield* io(path, async (signal) => {
-          const hash = createHash("sha256")
-          if (whole !== undefined) return hash.update(whole).digest("hex")
-          for await (const chunk of stream(path, signal)) hash.update(chunk)
-          return hash.digest("hex")
-        })
-        const gzipBytes = yield* yield* this.compress(sha256, path, whole)
-        return { path: this.show(path), bytes: whole?.length ?? bytes, gzipBytes, sha256 }
+        const { bytes, sha256, whole } = yield* io(path, (signal) => readFile(path, signal))
+        const gzipBytes = yield* yield* this.compress(sha256, path, whole ?? bytes)
+        return { path: this.show(path), bytes, gzipBytes, sha256 }
       }).pipe(Effect.catchTag("Unreadable", (error) => this.problem(error))),
       { tags: ["open files"] }
     )
   }
 
   /** Equal contents are compressed once. */
-  private compress(sha256: string, path: string, whole: Buffer | undefined) {
+  private compress(sha256: string, path: string, content: Buffer | number) {
     return Effect.gen({ self: this }, function*() {
       const known = this.compressed.get(sha256)
       if (known !== undefined) return known
-      const size = whole === undefined
-        ? io(path, (signal) => gzipStream(path, signal))
-        : Effect.map(io(path, () => gzip(whole)), (zipped) => zipped.length)
-      const once = yield* Task.once(
+      const task = (size: Effect.Effect<number, Unreadable>) =>
         Task.make("compress", Effect.andThen(this.observe, size), { tags: ["compression"] })
+      const once = yield* Task.once(
+        typeof content === "number"
+          ? Task.make(
+            "compress parts",
+            Effect.map(
+              Task.forEach(
+                Array.from({ length: Math.ceil(content / part) }, (_, i) => i * part),
+                (start) => task(io(path, (signal) => gzipPart(path, start, start + part - 1, signal)))
+              ),
+              (sizes) => sum(sizes, (size) => size)
+            )
+          )
+          : task(Effect.map(io(path, () => gzip(content)), (zipped) => zipped.length))
       )
       this.compressed.set(sha256, once)
       return once
@@ -296,9 +325,11 @@ class Tree {
   }
 
   /** Work starts nowhere else than in these tasks, so the highest number active is there to see as one of them starts. */
-  private readonly observe = Effect.map(Scheduler.stats, ({ active }) => {
-    this.peak = Math.max(this.peak, active)
-  })
+  private readonly observe = Effect.suspend(() =>
+    this.peak === this.maxParallelism ? Effect.void : Effect.map(Scheduler.stats, ({ active }) => {
+      this.peak = Math.max(this.peak, active)
+    })
+  )
 
   private once(folders: ReadonlyArray<string>) {
     return folders.filter((folder) => !this.seen.has(folder) && this.seen.add(folder))
@@ -324,7 +355,6 @@ const sum = <A>(items: Iterable<A>, f: (item: A) => number) => {
 
 const reportOf = (tree: Tree, options: {
   readonly milliseconds: number
-  readonly maxParallelism: number
   readonly stoppedBy: string | undefined
   readonly shutdown: Supervisor.Report | undefined
 }) => {
@@ -354,7 +384,7 @@ const reportOf = (tree: Tree, options: {
       bytes: sum(files, (file) => file.bytes),
       gzipBytes: sum(files, (file) => file.gzipBytes),
       milliseconds: options.milliseconds,
-      maxParallelism: options.maxParallelism,
+      maxParallelism: tree.maxParallelism,
       peak: tree.peak
     },
     duplicates: versions.filter((entry) => entry.versions.length > 1),
@@ -450,7 +480,7 @@ const main = async () => {
   )
   const maxParallelism = Number(values.parallel)
   const given = resolve(positionals[0] ?? fileURLToPath(new URL("../node_modules", import.meta.url)))
-  const tree = new Tree(await Effect.runPromise(io(given, () => fs.realpath(given))))
+  const tree = new Tree(await Effect.runPromise(io(given, () => fs.realpath(given))), maxParallelism)
 
   let shutdown: Supervisor.Report | undefined
   const stopped = Layer.succeed(RunEvent.Listeners, [(event: RunEvent.RunEvent) => {
@@ -461,7 +491,7 @@ const main = async () => {
       maxParallelism,
       tagLimits: {
         "open files": { limit: openFiles, whileWaiting: "hold" },
-        compression: availableParallelism()
+        compression
       },
       gracePeriod: grace,
       interruptTimeout: "2 seconds"
@@ -486,12 +516,12 @@ const main = async () => {
   }
 
   const began = performance.now()
-  const exit = await runtime.runPromiseExit(tree.read(maxParallelism * 2))
+  const exit = await runtime.runPromiseExit(tree.read())
   await runtime.dispose()
   if (stoppedBy === undefined && Exit.isFailure(exit)) throw Cause.squash(exit.cause)
 
   const milliseconds = Math.round(performance.now() - began)
-  const report = reportOf(tree, { milliseconds, maxParallelism, stoppedBy, shutdown })
+  const report = reportOf(tree, { milliseconds, stoppedBy, shutdown })
   const file = join(resolve(values.out), "report.json")
   await Effect.runPromise(io(file, async () => {
     await fs.mkdir(dirname(file), { recursive: true })

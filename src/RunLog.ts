@@ -1,8 +1,8 @@
 /**
  * What runs do, as log lines, and as progress on a terminal.
  *
- * Provide it outside the runner, `program.pipe(Effect.provide(Scheduler.layer()), Effect.provide(RunLog.layer))`, and it hears every scheduler and
- * flow below. Each Layer adds itself to the listeners it finds, so put one around the other: beside each other in `Layer.mergeAll` the last one wins.
+ * Put it under the runner, `Scheduler.layer().pipe(Layer.provideMerge(RunLog.layer))`, and it hears that scheduler and every one built inside.
+ * Each Layer adds itself to the listeners it finds, so stack them with `provideMerge`: side by side in `Layer.mergeAll` only the last is heard.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -42,8 +42,8 @@ export interface ProgressOptions {
 }
 
 /**
- * `3 waiting, 4 running, 12 done, 0 failed, ETA 5s`: one line redrawn at most ten times a second on a terminal, and a plain line at most every five
- * seconds elsewhere. A run that waits for other runs counts as waiting; `stopped` are the aborted, interrupted and abandoned. The last line stays,
+ * `3 waiting, 4 running, 12 done, 0 failed, ETA 5s`: one line redrawn ten times a second on a terminal, a plain line every five seconds elsewhere.
+ * A run that waits for other runs counts as waiting; `stopped` are the aborted, interrupted and abandoned. The last line stays,
  * when the outermost runner has stopped.
  */
 export const progress = (options?: ProgressOptions): Layer.Layer<never> =>
@@ -73,16 +73,14 @@ export const progress = (options?: ProgressOptions): Layer.Layer<never> =>
 
     yield* Effect.addFinalizer(() => Effect.map(Clock.currentTimeMillis, finish))
     yield* latch.await.pipe(
-      // The latch is opened inside a scheduler's step: draw on a turn of our own.
-      Effect.andThen(Effect.yieldNow),
+      Effect.andThen(Effect.sleep(isTTY ? Duration.millis(100) : Duration.seconds(5))),
       Effect.andThen(Clock.currentTimeMillis),
-      Effect.andThen((now) => {
+      Effect.map((now) => {
         if (tally.live === 0) latch.closeUnsafe()
         if (!tally.isEmpty) draw(now)
-        return Effect.sleep(isTTY ? Duration.millis(100) : Duration.seconds(5))
       }),
       Effect.forever,
-      Effect.forkScoped({ startImmediately: true })
+      Effect.forkScoped
     )
     return (event) => {
       tally.add(event)

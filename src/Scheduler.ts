@@ -5,9 +5,7 @@
  * A scheduler joins `Concurrency` (how much at once) to `Supervisor` (how long it lives): work is admitted as a record, gets a fiber when all
  * its limits have room, and is drained, interrupted and reported when the Layer closes.
  */
-import type * as Config from "effect/Config"
-import type { ConfigError } from "effect/Config"
-import * as ConfigModule from "effect/Config"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -145,10 +143,10 @@ export const layerConfig = (
       readonly tagLimits?: Readonly<Record<string, Concurrency.Limit | Concurrency.TagLimit>> | undefined
     }
   >
-): Layer.Layer<Scheduler | Concurrency.Concurrency, ConfigError | InvalidOptionError> =>
+): Layer.Layer<Scheduler | Concurrency.Concurrency, Config.ConfigError | InvalidOptionError> =>
   Layer.unwrap(
     Effect.gen(function*() {
-      const read = yield* ConfigModule.unwrap(options as Config.Wrap<LayerOptions>)
+      const read = yield* Config.unwrap(options as Config.Wrap<LayerOptions>)
       yield* Concurrency.orFail(() => check("Scheduler.layerConfig", read))
       return build("Scheduler.layerConfig", "Scheduler.layer", read, {})
     })

@@ -87,7 +87,7 @@ export class Supervisor extends Context.Service<Supervisor, Service>()("tasklaye
 /** A supervisor that stops when the scope closes. */
 export const make = (options?: Options): Effect.Effect<Supervisor["Service"], never, Scope.Scope> =>
   Effect.gen(function*() {
-    const budget = yield* Effect.try({ try: () => checkBudget("Supervisor.make", options), catch: (error) => error }).pipe(Effect.orDie)
+    const budget = yield* Effect.sync(() => checkBudget("Supervisor.make", options))
     const scope = yield* Scope.make("sequential")
     const members = new Members(options?.id ?? freshId())
     yield* Effect.addFinalizer((exit) =>
@@ -168,6 +168,8 @@ export class Members {
   private graceUntil = Infinity
   private killUntil = Infinity
   private shortened = new Set<() => void>()
+  /** Interrupting one must not let another begin. */
+  atOnce: (f: () => void) => void = (f) => f()
   /** What follows the report, before any caller has it. */
   onStopped: (report: Report) => void = () => {}
   readonly id: string
@@ -282,7 +284,9 @@ export class Members {
         members.state = "interrupting"
         const all = [...members].filter((member) => !member.exempt)
         for (const member of all) member.told = true
-        for (const member of all) member.interruptUnsafe()
+        members.atOnce(() => {
+          for (const member of all) member.interruptUnsafe()
+        })
         for (const wait of members.drain(clock, () => members.killUntil)) yield* wait
         for (const member of [...members]) {
           if (member.exempt) continue

@@ -14,9 +14,9 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
-import * as Concurrency from "./Concurrency.ts"
+import type * as Concurrency from "./Concurrency.ts"
 import { attempts, timed } from "./internal/TaskAttempt.ts"
-import { collect } from "./internal/TaskCollect.ts"
+import { collect, type Submit } from "./internal/TaskCollect.ts"
 import { Scheduler } from "./Scheduler.ts"
 import type { Dependencies, ForkOptions, Provided } from "./Scheduler.ts"
 import * as TaskRun from "./TaskRun.ts"
@@ -150,10 +150,10 @@ export const all = <const Arg extends Iterable<Effect.Effect<any, any, any>> | R
   Effect.Services<Effect.All.Return<Arg, {}>> | Scheduler
 > =>
   Effect.suspend((): Effect.Effect<any, any, any> => {
-    if (Symbol.iterator in tasks) return collect([...tasks as Iterable<Effect.Effect<any, any, any>>], (task) => task, options?.concurrency)
+    if (Symbol.iterator in tasks) return collect([...tasks as Iterable<Effect.Effect<any, any, any>>], (task) => task, options?.concurrency, submitTask)
     const keys = Object.keys(tasks)
     return Effect.map(
-      collect(keys, (key) => (tasks as Record<string, Effect.Effect<any, any, any>>)[key]!, options?.concurrency),
+      collect(keys, (key) => (tasks as Record<string, Effect.Effect<any, any, any>>)[key]!, options?.concurrency, submitTask),
       (values) => Object.fromEntries(keys.map((key, i) => [key, values[i]]))
     )
   })
@@ -175,8 +175,10 @@ export const forEach: {
     items: Iterable<A>,
     f: (a: A, i: number) => Effect.Effect<B, E, R>,
     options?: CollectOptions
-  ): Effect.Effect<Array<B>, E, R | Scheduler> => Effect.suspend(() => collect([...items], f, options?.concurrency))
+  ): Effect.Effect<Array<B>, E, R | Scheduler> => Effect.suspend(() => collect([...items], f, options?.concurrency, submitTask))
 )
+
+const submitTask: Submit = (effect) => isTask(effect) ? fork(effect) : undefined
 
 type Runs = ReadonlyArray<TaskRun.TaskRun<any, any>> | Readonly<Record<string, TaskRun.TaskRun<any, any>>>
 type Values<T> = { readonly [K in keyof T]: T[K] extends TaskRun.TaskRun<infer A, any> ? A : never }
@@ -277,7 +279,10 @@ class TaskImpl extends Base {
 
 const nothing: ReadonlyArray<never> = []
 
-Object.defineProperty(TaskImpl.prototype, TypeId, { value: TypeId })
+{
+  const proto: object = TaskImpl.prototype
+  Object.defineProperty(proto, TypeId, { value: TypeId })
+}
 
 const change = <A, E, R>(self: Task<A, E, R>, f: (options: ForkOptions) => ForkOptions): Task<A, E, R> => {
   const task = self as unknown as TaskImpl

@@ -45,12 +45,14 @@ it("the packed package runs a program", () => {
     console.log(JSON.stringify(await program.pipe(Effect.provide(Scheduler.layer({ maxParallelism: 2 })), Effect.runPromise)))
     console.log(OneModule.make === Task.make)
   `)
-  assert.strictEqual(stdout, "[2,4,6]\ntrue", stderr)
+  // Above them is the report of the pool that closed.
+  assert.deepStrictEqual(stdout.split("\n").slice(-2), ["[2,4,6]", "true"], stderr)
 })
 
 it("the exports map shows the sub-paths and hides what is internal", () => {
   const { stderr, stdout } = execute(`
-    const resolves = (name) => { try { return import.meta.resolve(name) !== "" } catch (error) { return error.code } }
+    import { existsSync } from "node:fs"
+    const resolves = (name) => { try { return existsSync(new URL(import.meta.resolve(name))) } catch (error) { return error.code } }
     for (const name of ["tasklayer/testing", "tasklayer/Scheduler", "tasklayer/package.json", "tasklayer/internal/anything", "tasklayer/index"]) {
       console.log(name, resolves(name))
     }

@@ -275,7 +275,6 @@ export class Admission {
       slot.retaker = wait
     }
     const needs = this.backNeeds(lead)
-    lead.seq = ++this.seq
     const lane = new Lane(needs, true, lead.priority, idleKey)
     if (this.enter(lead, lane)) {
       for (const slot of back) slot.retaker = undefined
@@ -549,6 +548,7 @@ export class Admission {
       if (heap === undefined) counter.heaps.push(heap = new LaneHeap(counter, weight))
     }
     heap.add(lane)
+    if (counter.active < counter.limit && weight > 1) this.contend(lane, counter)
   }
 
   /** Something of this counter came free: its lanes are to be looked at. */

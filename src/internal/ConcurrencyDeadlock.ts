@@ -10,15 +10,14 @@ import { Away, type Counter, current, Held, type Needs, Pending, Retaking, Retur
 export const findDeadlock = (wait: Wait, needs: Needs | undefined): ReadonlyArray<string> | undefined => {
   const chain = wait.chain
   if (chain.length === 0) return undefined
-  for (const target of wait.targets) {
-    if (chain.includes(target) && !wait.any) return [label(target), label(target)]
-  }
+  const itself = wait.targets.filter((target) => chain.includes(target))
+  if (itself.length > 0 && (!wait.any || itself.length === wait.targets.length)) return [label(itself[0]!), label(itself[0]!)]
   if (!chain.some((slot) => slot.awaited > 0 || slot.region || slot.pins !== undefined || slot.needs?.holds === true)) return undefined
   const world = new World(wait, needs)
   return world.cycle()
 }
 
-const label = (slot: Slot): string => slot.region ? `withSlot ${slot.name}` : `run "${slot.name}"`
+const label = (slot: Slot): string => slot.name
 
 class World {
   private readonly stuck = new Set<Slot>()
@@ -132,12 +131,12 @@ class World {
       for (const [next, tag] of this.edges(slot)) {
         if (this.chain.has(next)) {
           const names: Array<string> = [label(next)]
-          if (tag !== undefined) names.unshift(`tag "${tag}"`)
+          if (tag !== undefined) names.unshift(tag)
           for (let at = slot; ; ) {
             names.unshift(label(at))
             const step = from.get(at)
             if (step === undefined) return names
-            if (step[1] !== undefined) names.unshift(`tag "${step[1]}"`)
+            if (step[1] !== undefined) names.unshift(step[1])
             at = step[0]
           }
         }

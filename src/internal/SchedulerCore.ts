@@ -1,4 +1,5 @@
 /** The scheduler under its Layers: submits, launches, settles, closes. The pool and the inline runner differ only in how a body is run. */
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -28,6 +29,7 @@ export class Core {
   readonly budget: Supervisor.CheckedBudget
   readonly outer: ReadonlyArray<RunEvent.Listener>
   readonly inner = new Set<RunEvent.Listener>()
+  private readonly readers = new Set<() => void>()
   listening: boolean
   queued = 0
   readonly tasks = new Map<string, number>()
@@ -60,17 +62,28 @@ export class Core {
     this.limits = limits
     this.budget = Supervisor.checkBudget(where, options)
     this.members = new Supervisor.Members(this.id)
-    this.maxQueued = options.maxQueued === undefined ? Infinity : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
+    this.maxQueued = options.maxQueued === undefined
+      ? Infinity
+      : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
     this.failsWhenFull = options.whenQueueFull === "fail"
-    if (options.whenQueueFull !== undefined && options.whenQueueFull !== "suspend" && options.whenQueueFull !== "fail") {
-      throw new InvalidOptionError({ where, field: "whenQueueFull", rule: `must be "suspend" or "fail"`, value: options.whenQueueFull })
+    if (
+      options.whenQueueFull !== undefined && options.whenQueueFull !== "suspend" && options.whenQueueFull !== "fail"
+    ) {
+      throw new InvalidOptionError({
+        where,
+        field: "whenQueueFull",
+        rule: `must be "suspend" or "fail"`,
+        value: options.whenQueueFull
+      })
     }
     this.outer = Context.get(context, RunEvent.Listeners)
     this.listening = this.outer.length > 0
     limits.admission.sources.add(this.members as unknown as Iterable<Run<any, any>>)
+    this.members.atOnce = (f) => limits.admission.atOnce(f)
     this.members.onStopped = (report) => {
       if (this.listening) this.emit({ _tag: "RunnerStopped", at: this.now(context), scheduler: this.id, name, report })
       for (const submit of this.submitters.splice(0)) submit()
+      for (const end of this.readers) end()
     }
     if (this.listening) this.emit({ _tag: "RunnerStarted", at: this.now(context), scheduler: this.id, name })
   }
@@ -93,16 +106,20 @@ export class Core {
 
   /** Never drops and never blocks a run: what a slow reader has not read yet waits in its own queue. */
   readonly events: Stream.Stream<RunEvent.RunEvent> = Stream.unwrap(Effect.gen({ self: this }, function*() {
-    const queue = yield* Queue.unbounded<RunEvent.RunEvent>()
+    const queue = yield* Queue.unbounded<RunEvent.RunEvent, Cause.Done>()
     const listener = (event: RunEvent.RunEvent) => void Queue.offerUnsafe(queue, event)
+    const end = () => void Queue.endUnsafe(queue)
+    if (this.members.state === "closed") end()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         this.inner.add(listener)
+        this.readers.add(end)
         this.listening = true
       }),
       () =>
         Effect.sync(() => {
           this.inner.delete(listener)
+          this.readers.delete(end)
           this.listening = this.outer.length > 0 || this.inner.size > 0
         })
     )
@@ -149,7 +166,9 @@ export class Core {
 
   private claim(run: Run<any, any>, id: string): void {
     const where = "Scheduler.fork"
-    if (typeof id !== "string" || id === "") throw new InvalidOptionError({ where, field: "id", rule: "must be a string that is not empty", value: id })
+    if (typeof id !== "string" || id === "") {
+      throw new InvalidOptionError({ where, field: "id", rule: "must be a string that is not empty", value: id })
+    }
     const taken = this.ids.has(id) ||
       (id.startsWith(`${this.id}-`) && [...this.members].some((member) => (member as Run<any, any>).id === id))
     if (taken) throw new InvalidOptionError({ where, field: "id", rule: "must not be the id of a live run", value: id })
@@ -255,7 +274,9 @@ export class Core {
   }
 
   private isChild(run: Run<any, any>): boolean {
-    for (let around = run.origin.parent; around !== undefined; around = around.origin.parent) if (around.core === this) return true
+    for (let around = run.origin.parent; around !== undefined; around = around.origin.parent) {
+      if (around.core === this) return true
+    }
     return false
   }
 
@@ -395,11 +416,11 @@ export class Core {
       }
       if (wasSettled) return
       if (run.given !== undefined) this.ids.delete(run.given)
+      if (this.listening) this.finished(run)
       run.tellEarly()
     })
     if (wasSettled) return this.startNow()
     run.effect = done
-    if (this.listening) this.finished(run)
     this.startNow()
     if (!run.observed && Exit.isFailure(exit)) this.nobodyCares(run)
     run.tellLate()
@@ -430,10 +451,15 @@ export class Core {
   private nobodyCares(run: Run<any, any>): void {
     const outcome = run.outcome
     if (outcome._tag === "Aborted" || outcome._tag === "Interrupted" || outcome._tag === "Succeeded") return
-    const line = `run "${run.name}" (${run.id}) ended as ${outcome._tag} and nobody was waiting for it`
-    Effect.runForkWith(run.origin.context)(
-      outcome._tag === "Died" ? Effect.logError(line, outcome.cause) : Effect.logWarning(line, outcome.cause)
-    )
+    // A turn later: whoever forked it may be about to wait for it.
+    Effect.runForkWith(run.origin.context)(Effect.andThen(
+      Effect.yieldNow,
+      Effect.suspend(() => {
+        if (run.observed) return Effect.void
+        const line = `run "${run.name}" (${run.id}) ended as ${outcome._tag} and nobody was waiting for it`
+        return outcome._tag === "Died" ? Effect.logError(line, outcome.cause) : Effect.logWarning(line, outcome.cause)
+      })
+    ))
   }
 
   // ─── operating
@@ -469,7 +495,9 @@ export class Core {
           tasks[run.name] = (tasks[run.name] ?? 0) + 1
         } else if (run.phase === Concurrency.Away || run.phase === Concurrency.Retaking) suspended++
       }
-      if (this.tasks.size > 1000) { for (const name of this.tasks.keys()) if (tasks[name] === 0) this.tasks.delete(name) }
+      if (this.tasks.size > 1000) {
+        for (const name of this.tasks.keys()) if (tasks[name] === 0) this.tasks.delete(name)
+      }
       return {
         maxParallelism: pool === undefined ? "unbounded" : Concurrency.toLimit(pool.limit),
         active: pool === undefined ? active : pool.active,
@@ -507,7 +535,9 @@ export class Core {
     return Effect.withFiber((fiber) => {
       let checked: Supervisor.CheckedBudget
       try {
-        checked = budget === undefined ? this.budget : Supervisor.checkBudget("Scheduler.closeWith", budget, this.budget)
+        checked = budget === undefined
+          ? this.budget
+          : Supervisor.checkBudget("Scheduler.closeWith", budget, this.budget)
       } catch (error) {
         return Effect.die(error)
       }
@@ -531,11 +561,15 @@ const outside = (context: Context.Context<any>): Context.Context<any> =>
   Context.omit(TaskRun.CurrentRun)(Context.add(context, Concurrency.CurrentRegion, undefined)) as Context.Context<any>
 
 const defined = (options: ForkOptions): ForkOptions =>
-  Object.fromEntries(Object.entries(options).filter(([key, value]) => value !== undefined && key !== "after" && key !== "name"))
+  Object.fromEntries(
+    Object.entries(options).filter(([key, value]) => value !== undefined && key !== "after" && key !== "name")
+  )
 
 const checkOptions = (options: ForkOptions): void => {
   if (options.whenFull !== undefined) Concurrency.checkWhenFull("Scheduler.fork", options.whenFull)
-  if (options.admissionTimeout !== undefined) Concurrency.checkDuration("Scheduler.fork", "admissionTimeout", options.admissionTimeout)
+  if (options.admissionTimeout !== undefined) {
+    Concurrency.checkDuration("Scheduler.fork", "admissionTimeout", options.admissionTimeout)
+  }
 }
 
 export const isHandle = (run: TaskRun.TaskRun<unknown, unknown>): run is Run<unknown, unknown> => run instanceof Run

@@ -37,7 +37,7 @@ const body = <A, E>(core: Core, run: Run<A, E>): Effect.Effect<Run<A, E>> =>
   Effect.withFiber((fiber) => {
     const context = run.enter()
     run.fiber = fiber as never
-    const owned = Effect.onExitPrimitive(run.effect, run.leave)
+    const owned = Effect.onExitPrimitive(run.effect, (exit) => run.leave(exit))
     return (Effect.updateContext(owned, () => context) as Effect.Effect<A, E>).pipe(
       Effect.onExit((exit) => Effect.sync(() => core.settle(run, exit))),
       Effect.exit,

@@ -74,7 +74,13 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   isQueued = false
   onInline: (() => void) | undefined = undefined
 
-  constructor(core: Core, effect: Effect.Effect<A, E, never>, origin: Origin, profile: Concurrency.Profile, name: string) {
+  constructor(
+    core: Core,
+    effect: Effect.Effect<A, E, never>,
+    origin: Origin,
+    profile: Concurrency.Profile,
+    name: string
+  ) {
     super(origin.enclosing)
     this.core = core
     this.effect = effect
@@ -178,10 +184,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     if (this.settled !== undefined) return
     const context = this.enter()
     // Context and scope are made here and not before: what waits is a record and nothing else.
-    const fiber = Effect.runForkWith(context)(Effect.onExitPrimitive(this.effect, this.leave))
+    const fiber = Effect.runForkWith(context)(Effect.onExitPrimitive(this.effect, (exit) => this.leave(exit)))
     this.fiber = fiber
     if (this.ending === "interrupt") fiber.interruptUnsafe()
-    fiber.addObserver(this.ended_)
+    fiber.addObserver((exit) => this.core.settle(this, exit))
   }
 
   /** The context of the body; says that it starts. */
@@ -191,15 +197,20 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     if (this.startedAt < 0) this.startedAt = clock.currentTimeMillisUnsafe()
     const scope = this.scope = new RunScope()
     if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
-    return Context.addUnsafe(Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this), Scope.Scope.key, scope)
+    return Context.addUnsafe(
+      Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this),
+      Scope.Scope.key,
+      scope
+    )
   }
 
-  readonly leave = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined => {
+  /** Closes the scope, if anything is in it. */
+  leave(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined {
     const scope = this.scope!
-    return scope.state === emptyScope || scope.state._tag === "Empty" ? undefined : Scope.close(scope as unknown as Scope.Closeable, exit)
+    return scope.state === emptyScope || scope.state._tag === "Empty"
+      ? undefined
+      : Scope.close(scope as unknown as Scope.Closeable, exit)
   }
-
-  private readonly ended_ = (exit: Exit.Exit<A, E>): void => this.core.settle(this, exit)
 
   interruptUnsafe(by?: number): void {
     if (this.settled !== undefined) return
@@ -228,30 +239,40 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     this.retryAt = this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay)
     if (this.phase === Concurrency.Held || this.phase === Concurrency.Away) admission.giveUp(this)
     if (this.core.listening) {
-      this.core.emit({ _tag: "AttemptFailed", ...this.core.fact(this), attempt: this.attempt, cause, retryAt: DateTime.makeUnsafe(this.retryAt) })
+      this.core.emit({
+        _tag: "AttemptFailed",
+        ...this.core.fact(this),
+        attempt: this.attempt,
+        cause,
+        retryAt: DateTime.makeUnsafe(this.retryAt)
+      })
     }
     admission.drain()
     this.core.startNow()
   }
 
   /** Closes the attempt's scope. */
-  readonly closeAttempt = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+  closeAttempt(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
     const closed = this.leave(exit)
-    return closed === undefined ? Effect.void : Effect.andThen(closed, Effect.sync(() => void (this.scope!.state = emptyScope)))
+    return closed === undefined
+      ? Effect.void
+      : Effect.andThen(closed, Effect.sync(() => void (this.scope!.state = emptyScope)))
   }
 
   /** Asks for the slot of the next attempt. */
-  readonly readmit: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    this.retryAt = 0
-    this.onReadmitted = (reason) =>
-      resume(reason === undefined ? Effect.void : Effect.die(Concurrency.refusal(this.id, this.name, reason)))
-    this.core.enqueue(this)
-    return Effect.sync(() => {
-      this.onReadmitted = undefined
-      this.core.limits.admission.leave(this)
-      this.core.unqueued(this)
+  readmit(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      this.retryAt = 0
+      this.onReadmitted = (reason) =>
+        resume(reason === undefined ? Effect.void : Effect.die(Concurrency.refusal(this.id, this.name, reason)))
+      this.core.enqueue(this)
+      return Effect.sync(() => {
+        this.onReadmitted = undefined
+        this.core.limits.admission.leave(this)
+        this.core.unqueued(this)
+      })
     })
-  })
+  }
 
   private readmitted(): void {
     const resume = this.onReadmitted!
@@ -275,7 +296,12 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
       case Concurrency.Waiting:
         return { _tag: "Waiting", for: this.waitingFor() }
       case Concurrency.Pending:
-        if (this.deps !== undefined) return { _tag: "Waiting", for: [{ _tag: "Runs", runs: this.deps.map((dep) => dep.id) }] }
+        if (this.deps !== undefined) {
+          return {
+            _tag: "Waiting",
+            for: [{ _tag: "Runs", runs: this.deps.map((dep) => dep.id) }]
+          }
+        }
         return { _tag: "Waiting", for: [{ _tag: "Retry", at: DateTime.makeUnsafe(this.retryAt) }] }
       default:
         return { _tag: "Suspended", on: this.waitsFor() }
@@ -296,6 +322,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
       if (this.ending === "refused") return { _tag: "Refused", error: this.refusal!, cause: exit.cause }
       if (this.ending === "abandoned") return { _tag: "Abandoned", cause: exit.cause }
     }
-    return TaskRun.outcomeOf(exit, this.ending === "timedOut" && Exit.isFailure(exit) && exit.cause.reasons.some((r) => r._tag === "Fail" && Cause.isTimeoutError(r.error)))
+    return TaskRun.outcomeOf(
+      exit,
+      this.ending === "timedOut" && Exit.isFailure(exit) &&
+        exit.cause.reasons.some((r) => r._tag === "Fail" && Cause.isTimeoutError(r.error))
+    )
   }
 }

@@ -25,7 +25,7 @@ export const timed = <A, E, R>(body: Effect.Effect<A, E, R>, limit: Duration.Inp
 export const attempts = <A, E, R>(body: Effect.Effect<A, E, R>, policy: unknown): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
     const run = Scheduler.currentRun(fiber.context)
-    if (run === undefined || run.core.inline) return Effect.retry(body, policy as Schedule.Schedule<unknown, E>)
+    if (run === undefined) return Effect.retry(body, policy as Schedule.Schedule<unknown, E>)
     let first = true
     let cause: Cause.Cause<unknown> = Cause.empty
     const once = Effect.onExit(body, (exit) => {
@@ -39,7 +39,7 @@ export const attempts = <A, E, R>(body: Effect.Effect<A, E, R>, policy: unknown)
         return once
       }
       run.ending = ""
-      return Effect.andThen(run.readmit, once)
+      return Effect.andThen(run.readmit(), once)
     })
     // Applied last, so that it is only told of attempts that really follow.
     const schedule = Schedule.modifyDelay(toSchedule<E>(policy), (step) =>

@@ -1,23 +1,26 @@
 /** Many at once, results in the order given, fail fast. A Task is submitted as a record; any other effect needs a fiber. */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Concurrency from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Scheduler } from "../Scheduler.ts"
-import * as Task from "../Task.ts"
 import * as TaskRun from "../TaskRun.ts"
 
 /** Fibers at a time for effects that are no tasks. */
 const MAX_FIBERS = 4096
+
+/** Submits what is a task, and says `undefined` of what is not. */
+export type Submit = (effect: Effect.Effect<any, any, any>) => Effect.Effect<TaskRun.TaskRun<unknown, unknown>, never, any> | undefined
 
 type Live = TaskRun.Handle<unknown, unknown> | Fiber.Fiber<unknown, unknown>
 
 export const collect = <A, B, E, R>(
   items: ReadonlyArray<A>,
   f: (a: A, i: number) => Effect.Effect<B, E, R>,
-  concurrency: number | "unbounded" | undefined
+  concurrency: number | "unbounded" | undefined,
+  submit: Submit
 ): Effect.Effect<Array<B>, E, R | Scheduler> =>
   Effect.withFiber((fiber) => {
     if (items.length === 0) return Effect.succeed([])
@@ -27,7 +30,7 @@ export const collect = <A, B, E, R>(
         new InvalidOptionError({ where: "Task.forEach", field: "concurrency", rule: `must be an integer >= 1 or "unbounded"`, value: concurrency })
       )
     }
-    return new Collection(items, f, max, fiber.context as Context.Context<any>).run() as Effect.Effect<Array<B>, E, R | Scheduler>
+    return new Collection(items, f, max, fiber.context as Context.Context<any>, submit).run() as Effect.Effect<Array<B>, E, R | Scheduler>
   })
 
 class Collection {
@@ -43,8 +46,10 @@ class Collection {
   private readonly items: ReadonlyArray<any>
   private readonly f: (a: any, i: number) => Effect.Effect<any, any, any>
   private readonly max: number
+  private readonly submitTask: Submit
   private readonly context: Context.Context<any>
-  constructor(items: ReadonlyArray<any>, f: (a: any, i: number) => Effect.Effect<any, any, any>, max: number, context: Context.Context<any>) {
+  constructor(items: ReadonlyArray<any>, f: (a: any, i: number) => Effect.Effect<any, any, any>, max: number, context: Context.Context<any>, submitTask: Submit) {
+    this.submitTask = submitTask
     this.items = items
     this.f = f
     this.max = max
@@ -101,8 +106,9 @@ class Collection {
       this.failure = Exit.die(defect)
       return Effect.void
     }
-    if (!Task.isTask(effect)) return Effect.sync(() => this.forkPlain(i, effect))
-    return Effect.map(Effect.provideContext(Task.fork(effect), this.context) as Effect.Effect<TaskRun.TaskRun<unknown, unknown>>, (run) => {
+    const submitted = this.submitTask(effect)
+    if (submitted === undefined) return Effect.sync(() => this.forkPlain(i, effect))
+    return Effect.map(submitted as Effect.Effect<TaskRun.TaskRun<unknown, unknown>>, (run) => {
       if (run instanceof TaskRun.Handle) this.track(i, run)
       else this.forkPlain(i, TaskRun.join(run))
     })

@@ -24,7 +24,8 @@ export const make = (): Journal => {
 
 const afterFact: Record<string, ReadonlyArray<string>> = {
   "": ["Submitted"],
-  Submitted: ["Waiting"],
+  // Refused on the spot, a run never waited.
+  Submitted: ["Waiting", "Finished"],
   Waiting: ["Started", "Finished"],
   Started: ["Suspended", "AttemptFailed", "Finished"],
   Suspended: ["Resumed", "Finished"],

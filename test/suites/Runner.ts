@@ -1,6 +1,6 @@
 /** The in-process runners a law is run over. */
 import type * as Layer from "effect/Layer"
-import { Concurrency, Scheduler } from "../../src/index.ts"
+import { type Concurrency, Scheduler } from "../../src/index.ts"
 
 export type Runner = Layer.Layer<Scheduler.Scheduler | Concurrency.Concurrency>
 
