@@ -504,10 +504,16 @@ const main = async () => {
   )
 
   let stoppedBy: keyof typeof exitCodes | undefined
+  let stoppedAt = 0
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (stoppedBy !== undefined) process.exit(exitCodes[signal])
+      if (stoppedBy !== undefined) {
+        // Under `npm start` one Ctrl-C arrives twice: from the terminal, and passed on by npm.
+        if (performance.now() - stoppedAt > 500) process.exit(exitCodes[signal])
+        return
+      }
       stoppedBy = signal
+      stoppedAt = performance.now()
       console.error(
         `\n${signal}: what has begun may finish within ${Duration.format(grace)}; once more to stop at once`
       )

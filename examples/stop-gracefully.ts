@@ -19,7 +19,9 @@ const printReport = Layer.succeed(RunEvent.Listeners, [(event: RunEvent.RunEvent
 }])
 
 const runtime = ManagedRuntime.make(
-  Scheduler.layer({ gracePeriod: "300 millis", interruptTimeout: "5 seconds" }).pipe(Layer.provide(printReport))
+  Scheduler.layer({ maxParallelism: 8, gracePeriod: "300 millis", interruptTimeout: "5 seconds" }).pipe(
+    Layer.provide(printReport)
+  )
 )
 
 process.once("SIGTERM", async () => {

@@ -25,4 +25,4 @@ const program = Effect.gen(function*() {
   )
 })
 
-await Effect.runPromise(Effect.provide(program, Scheduler.layer()))
+await Effect.runPromise(Effect.provide(program, Scheduler.layer({ maxParallelism: 4 })))

@@ -445,10 +445,12 @@ class Region extends Slot {
   readonly run: Slot | undefined
   readonly admission: Admission
   readonly profile: Profile
+  readonly enclosing: Slot | undefined
   granted: () => void = () => {}
   refused: (reason: AdmissionReason) => void = () => {}
   constructor(admission: Admission, profile: Profile, enclosing: Slot | undefined, run: Slot | undefined, clock: Clock.Clock) {
-    super(enclosing)
+    super()
+    this.enclosing = enclosing
     this.admission = admission
     this.profile = profile
     this.run = run

@@ -157,7 +157,14 @@ export const fork = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options?: ForkOptions
 ): Effect.Effect<TaskRun.TaskRun<A, E>, never, Exclude<R, Provided> | Scheduler> =>
-  Scheduler.use((scheduler) => scheduler.fork(effect, options))
+  Effect.withFiber((fiber) => {
+    const scheduler = Context.getUnsafe(fiber.context as Context.Context<any>, Scheduler)
+    // Straight to the pool where it is one of ours: an effect less a submission.
+    const core = cores.get(scheduler)
+    return core === undefined
+      ? scheduler.fork(effect, options)
+      : core.fork(fiber, effect, options, false, Effect.succeed) as Effect.Effect<any>
+  })
 
 /** Submits an effect and waits for its result; interruption is passed on. */
 export const run = <A, E, R>(
@@ -246,7 +253,15 @@ const check = (where: string, options: LayerOptions): void => {
   if (options.maxQueued !== undefined) Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
 }
 
-const serviceOf = (core: Core): Scheduler["Service"] => ({
+const cores = new WeakMap<Scheduler["Service"], Core>()
+
+const serviceOf = (core: Core): Scheduler["Service"] => {
+  const service = makeService(core)
+  if (!core.inline) cores.set(service, core)
+  return service
+}
+
+const makeService = (core: Core): Scheduler["Service"] => ({
   id: core.id,
   fork: core.inline
     ? (effect, options) => inlineFork(core, effect, options) as never

@@ -9,8 +9,7 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 // Not below node_modules: node strips no types there. `npm run check` does not look here.
 const folder = join(root, "out", "fences")
 
-const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", ...fs.globSync("docs/**/*.md", { cwd: root })]
-  .filter((page) => fs.existsSync(join(root, page)))
+const pages = ["README.md", ...fs.globSync("docs/**/*.md", { cwd: root })]
 
 const fences = pages.flatMap((page) => {
   const text = fs.readFileSync(join(root, page), "utf8")

@@ -182,12 +182,15 @@ export class Admission {
       share = new Counter("share", counter.name, weight, counter.hold)
       shareOrigin.set(share, counter)
       shareHolder.set(share, slot)
-      if (slot.phase !== Away) share.active = weight
+      if (slot.phase === Held) share.active = weight
       shares.set(counter, share)
       if (slot.phase === Retaking) {
         const retaker = slot.retaker
         const lead = retaker === undefined ? slot : this.leadOf(retaker) ?? slot
         this.relane(lead)
+      } else if (slot.phase === Away && slot.waits !== undefined) {
+        // Taken back together with a `withSlot` inside: now with this share too.
+        for (const { acquire } of slot.waits) if (acquire?.together?.includes(slot) === true) this.relane(acquire)
       }
     }
     return share
@@ -578,13 +581,18 @@ export class Admission {
 
   /** Makes several changes count as one instant: nothing is granted before all are made. */
   atOnce(f: () => void): void {
-    this.paused++
+    this.pause()
     try {
       f()
     } finally {
-      this.paused--
+      this.proceed()
     }
-    this.drain()
+  }
+  pause(): void {
+    this.paused++
+  }
+  proceed(): void {
+    if (--this.paused === 0) this.drain()
   }
 
   /** Grants all that can be granted, best first. The one place that wakes. */

@@ -95,20 +95,10 @@ export abstract class Slot {
   poolTaken = 1
   /** How often its lane had been overtaken when it came. */
   overtakenBefore = 0
-  /** The nearest slot around this one: the parent run's, or a `withSlot` region. */
-  enclosing: Slot | undefined
   waits: Array<Wait> | undefined = undefined
   /** How many waits of other slots this one's end would help. */
   awaited = 0
-  /** The wait that ends when this slot is taken back, and the slots taken back with it. */
-  retaker: Wait | undefined = undefined
-  together: Array<Slot> | undefined = undefined
-  /** Held limits as seen by descendants. */
-  shares: Map<Counter, Counter> | undefined = undefined
-  /** Limits it holds on to for a `withSlot` inside it, with how many ask so. */
-  pins: Map<Counter, number> | undefined = undefined
-  /** Limits it did not take back, because they closed or went away meanwhile. */
-  skips: Array<Counter> | undefined = undefined
+  private rare: RareSlot | undefined = undefined
   /** Interrupted while its slot was away: it ends without taking it back. */
   uncounted = false
   since = 0
@@ -134,8 +124,44 @@ export abstract class Slot {
   abstract readonly id: string
   abstract readonly name: string
   abstract readonly clock: Clock.Clock
-  constructor(enclosing: Slot | undefined) {
-    this.enclosing = enclosing
+  /** The nearest slot around this one: the parent run's, or a `withSlot` region. */
+  abstract readonly enclosing: Slot | undefined
+
+  // What few slots have is kept apart: a waiting run is held by the million.
+  /** The wait that ends when this slot is taken back. */
+  get retaker(): Wait | undefined {
+    return this.rare === undefined ? undefined : this.rare.retaker
+  }
+  set retaker(value: Wait | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).retaker = value
+  }
+  /** The slots taken back with it. */
+  get together(): Array<Slot> | undefined {
+    return this.rare === undefined ? undefined : this.rare.together
+  }
+  set together(value: Array<Slot> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).together = value
+  }
+  /** Held limits as seen by descendants. */
+  get shares(): Map<Counter, Counter> | undefined {
+    return this.rare === undefined ? undefined : this.rare.shares
+  }
+  set shares(value: Map<Counter, Counter> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).shares = value
+  }
+  /** Limits it holds on to for a `withSlot` inside it, with how many ask so. */
+  get pins(): Map<Counter, number> | undefined {
+    return this.rare === undefined ? undefined : this.rare.pins
+  }
+  set pins(value: Map<Counter, number> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).pins = value
+  }
+  /** Limits it did not take back, because they closed or went away meanwhile. */
+  get skips(): Array<Counter> | undefined {
+    return this.rare === undefined ? undefined : this.rare.skips
+  }
+  set skips(value: Array<Counter> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).skips = value
   }
   /** Granted for the first time, or for a new attempt. Called outside the core's own loops. */
   abstract start(): void
@@ -145,6 +171,14 @@ export abstract class Slot {
   abstract resolve(): Needs | AdmissionReason
   /** The run this slot is or is inside of; a `withSlot` region outside every run has none. */
   abstract readonly run: Slot | undefined
+}
+
+class RareSlot {
+  retaker: Wait | undefined = undefined
+  together: Array<Slot> | undefined = undefined
+  shares: Map<Counter, Counter> | undefined = undefined
+  pins: Map<Counter, number> | undefined = undefined
+  skips: Array<Counter> | undefined = undefined
 }
 
 /** One fiber waiting: for other slots (`targets`), for limits (`acquire`), or for something outside. */

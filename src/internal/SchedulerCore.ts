@@ -139,22 +139,24 @@ export class Core {
     let origin = this.origin
     if (origin === undefined || origin.context !== context) origin = this.origin = this.originOf(context)
     const profile = this.limits.profile("Scheduler.fork", asked, name)
-    const run = new Run<A, E>(this, effect as Effect.Effect<A, E>, origin, profile, name)
+    const run = new Run<A, E>(effect as Effect.Effect<A, E>, origin, profile, name)
     const parent = origin.parent
     const priority = asked.priority
     if (priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", priority)
     else if (parent !== undefined) run.priority = parent.priority
     if (asked.refusable === true) run.refusable = true
     if (asked.id !== undefined) this.claim(run, asked.id)
-    run.submittedAt = origin.clock.currentTimeMillisUnsafe()
+    if (this.listening) run.submittedAt = origin.clock.currentTimeMillisUnsafe()
     return run
   }
 
   private originOf(context: Context.Context<never>): Origin {
     const run: unknown = Context.getOrUndefined(context, Concurrency.RunKey)
     const service = Context.getOrUndefined(context, this.self.key)
-    const base = service === this.self.service ? context : Context.add(context, this.self.key, this.self.service)
+    const served = service === this.self.service ? context : Context.add(context, this.self.key, this.self.service)
+    const base = Context.add(served, RuntimeScheduler, this.sharing(Context.get(context, RuntimeScheduler)))
     return {
+      core: this,
       context,
       base,
       clock: Context.get(context, Clock.Clock),
@@ -164,6 +166,23 @@ export class Core {
     }
   }
 
+  /**
+   * One dispatcher for all runs instead of one a fiber: runs that yield in the same turn share one `setImmediate`. Everything is left to the
+   * ambient scheduler, or a test clock would lose sight of the runs.
+   */
+  private sharing(ambient: RuntimeScheduler): RuntimeScheduler {
+    if (ambient === this.shared || ambient === this.ambient) return this.shared!
+    const dispatcher = ambient.makeDispatcher()
+    this.ambient = ambient
+    return this.shared = {
+      executionMode: ambient.executionMode,
+      shouldYield: (fiber) => ambient.shouldYield(fiber),
+      makeDispatcher: () => dispatcher
+    }
+  }
+  private shared: RuntimeScheduler | undefined
+  private ambient: RuntimeScheduler | undefined
+
   private claim(run: Run<any, any>, id: string): void {
     const where = "Scheduler.fork"
     if (typeof id !== "string" || id === "") {
@@ -172,7 +191,7 @@ export class Core {
     const taken = this.ids.has(id) ||
       (id.startsWith(`${this.id}-`) && [...this.members].some((member) => (member as Run<any, any>).id === id))
     if (taken) throw new InvalidOptionError({ where, field: "id", rule: "must not be the id of a live run", value: id })
-    run.given = id
+    run.set({ id })
     this.ids.set(id, run)
   }
 
@@ -190,7 +209,7 @@ export class Core {
   /** Accepts the run, or refuses it on the spot. */
   submit(run: Run<any, any>, awaited: boolean, options: ForkOptions | undefined): void {
     this.members.add(run)
-    if (this.limits.trees !== undefined) run.treeRoot.tree++
+    if (this.limits.trees !== undefined) this.enterTree(run)
     if (run.name !== this.lastName) this.seen(run.name)
     if (this.listening) this.emit({ _tag: "Submitted", ...this.fact(run) })
     if (!this.accepts(run, awaited)) return run.refuse({ _tag: "SchedulerClosed", scheduler: this.id })
@@ -209,7 +228,7 @@ export class Core {
   private dependOn(run: Run<any, any>, after: Dependencies, options: ForkOptions): void {
     const targets = after.runs.filter(isHandle)
     const wait = { chain: [run], targets, any: false, acquire: undefined, proceed: () => {} }
-    run.deps = after.runs
+    run.set({ deps: after.runs })
     run.waits = [wait]
     for (const target of targets) target.awaited++
     if (this.listening) {
@@ -218,12 +237,11 @@ export class Core {
     const waiting = Effect.runForkWith(run.origin.context)(
       Effect.updateContext(TaskRun.awaitAll(after.runs), outside) as Effect.Effect<Array<Exit.Exit<unknown, unknown>>>
     )
-    run.timer = () => waiting.interruptUnsafe()
+    run.set({ timer: () => waiting.interruptUnsafe() })
     waiting.addObserver((exit) => {
       for (const target of targets) target.awaited--
       run.waits = undefined
-      run.timer = undefined
-      run.deps = undefined
+      run.set({ timer: undefined, deps: undefined })
       if (run.settled !== undefined || Exit.isFailure(exit)) return
       const next = after.next(exit.value)
       if (Exit.isExit(next)) return this.settle(run, next)
@@ -248,8 +266,8 @@ export class Core {
     const needs = run.resolve()
     if ("_tag" in needs) return run.refuse(needs)
     run.needs = needs
-    const lane = run.profile.laneOf(needs, run.priority, options?.key ?? run.origin.parent?.key)
-    run.key = lane.key.name
+    const lane = run.profile.laneOf(needs, run.priority, options?.key ?? run.rarely.key ?? run.origin.parent?.rarely.key)
+    if (lane.key.name !== undefined) run.set({ key: lane.key.name })
     const admitted = admission.enter(run, lane)
     if (!admitted) {
       if (options?.whenFull === "fail") {
@@ -284,10 +302,10 @@ export class Core {
     const after = Duration.fromInputUnsafe(input)
     if (!Duration.isFinite(after)) return
     const sleep = Effect.runForkWith(run.origin.context)(Effect.sleep(after))
-    run.timer = () => sleep.interruptUnsafe()
+    run.set({ timer: () => sleep.interruptUnsafe() })
     sleep.addObserver((exit) => {
       if (Exit.isFailure(exit) || run.lane === undefined) return
-      run.timer = undefined
+      run.set({ timer: undefined })
       this.limits.admission.leave(run)
       run.refuse({ _tag: "Timeout", after })
     })
@@ -358,7 +376,7 @@ export class Core {
   // ─── launching
 
   launch(run: Run<any, any>): void {
-    if (this.inline) return run.onInline!()
+    if (this.inline) return run.rarely.onInline!()
     this.starting.push(run)
     if (this.running || this.scheduled) return
     this.scheduled = true
@@ -407,29 +425,37 @@ export class Core {
     const wasSettled = run.settled !== undefined
     const abandoned = run.ending === "abandoned" && !wasSettled
     if (!wasSettled) run.settled = exit
-    admission.atOnce(() => {
-      // What was given up keeps its slot until it truly ends.
-      if (!abandoned) {
-        if (this.limits.trees !== undefined) this.leaveTree(run)
-        admission.end(run)
-        this.members.remove(run)
-      }
-      if (wasSettled) return
-      if (run.given !== undefined) this.ids.delete(run.given)
+    admission.pause()
+    // What was given up keeps its slot until it truly ends.
+    if (!abandoned) {
+      if (this.limits.trees !== undefined) this.leaveTree(run)
+      admission.end(run)
+      this.members.remove(run)
+    }
+    if (!wasSettled) {
+      if (run.rarely.id !== undefined) this.ids.delete(run.rarely.id)
       if (this.listening) this.finished(run)
       run.tellEarly()
-    })
+    }
+    admission.proceed()
     if (wasSettled) return this.startNow()
-    run.effect = done
+    run.letGo()
     this.startNow()
     if (!run.observed && Exit.isFailure(exit)) this.nobodyCares(run)
     run.tellLate()
   }
 
+  private enterTree(run: Run<any, any>): void {
+    const root = run.treeRoot
+    root.set({ tree: root.rarely.tree + 1 })
+  }
+
   private leaveTree(run: Run<any, any>): void {
     const root = run.treeRoot
-    if (--root.tree > 0 || !root.ownsTree) return
-    root.ownsTree = false
+    const { ownsTree, tree } = root.rarely
+    root.set({ tree: tree - 1 })
+    if (tree > 1 || !ownsTree) return
+    root.set({ ownsTree: false })
     const trees = this.limits.trees!
     trees.active--
     this.limits.admission.touch(trees)
@@ -437,14 +463,17 @@ export class Core {
 
   private finished(run: Run<any, any>): void {
     const now = run.clock.currentTimeMillisUnsafe()
-    const started = run.startedAt < 0 ? now : run.startedAt
+    // Times are only taken while somebody listens; for who came later the admission is the best that is known.
+    const admitted = run.attempt > 0 ? run.since : now
+    const submitted = run.submittedAt < 0 ? admitted : run.submittedAt
+    const started = run.startedAt < 0 ? admitted : run.startedAt
     this.emit({
       _tag: "Finished",
       ...this.fact(run),
       outcome: run.outcome,
-      inQueue: Duration.millis(started - run.submittedAt),
+      inQueue: Duration.millis(started - submitted),
       duration: Duration.millis(now - started),
-      total: Duration.millis(now - run.submittedAt)
+      total: Duration.millis(now - submitted)
     })
   }
 
@@ -554,8 +583,6 @@ export class Core {
 }
 
 const noOptions: ForkOptions = {}
-
-const done: Effect.Effect<never> = Effect.never
 
 const outside = (context: Context.Context<any>): Context.Context<any> =>
   Context.omit(TaskRun.CurrentRun)(Context.add(context, Concurrency.CurrentRegion, undefined)) as Context.Context<any>

@@ -20,7 +20,7 @@ export const inlineFork = <A, E, R>(
         run,
         Effect.suspend(() => {
           const admitted = Effect.callback<void>((resume) => {
-            run.onInline = () => resume(Effect.void)
+            run.set({ onInline: () => resume(Effect.void) })
             core.submit(run, true, options)
             if (run.settled !== undefined) resume(Effect.void)
             return Effect.sync(() => run.interruptUnsafe())

@@ -16,6 +16,7 @@ import type { Core } from "./SchedulerCore.ts"
 
 /** What a run takes from the fiber that submitted it; one for all submissions from one context. */
 export interface Origin {
+  readonly core: Core
   readonly context: Context.Context<never>
   /** The same, with the scheduler in it: what a run's own context is built on. */
   readonly base: Context.Context<never>
@@ -39,6 +40,25 @@ const emptyScope: Scope.Scope["state"] = { _tag: "Empty" }
   }
 }
 
+class Seldom {
+  /** Given by the caller. */
+  id: string | undefined = undefined
+  key: string | undefined = undefined
+  refusal: Concurrency.AdmissionError | undefined = undefined
+  /** The next attempt is due then (milliseconds). */
+  retryAt = 0
+  /** Holds nothing until these have ended. */
+  deps: ReadonlyArray<TaskRun.TaskRun<unknown, unknown>> | undefined = undefined
+  /** Live runs of the tree; kept by the root of a sequential scheduler. */
+  tree = 0
+  ownsTree = false
+  /** Stops what waits for a time on its behalf. */
+  timer: (() => void) | undefined = undefined
+  onReadmitted: ((reason: Concurrency.AdmissionReason | undefined) => void) | undefined = undefined
+  onInline: (() => void) | undefined = undefined
+}
+const none = Object.freeze(new Seldom())
+
 export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned {
   attempt = 0
   fiber: Fiber.Fiber<A, E> | undefined = undefined
@@ -48,62 +68,60 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   told = false
   /** A flag set: timed out, interrupted before its fiber was known, refused, abandoned. */
   ending: "" | "timedOut" | "interrupt" | "refused" | "abandoned" = ""
-  refusal: Concurrency.AdmissionError | undefined = undefined
-  submittedAt = 0
+  /** Read off the clock only while somebody listens. */
+  submittedAt = -1
   startedAt = -1
-  /** Due at this time (retry), or not before these ended. */
-  retryAt = 0
-  deps: ReadonlyArray<TaskRun.TaskRun<unknown, unknown>> | undefined = undefined
-  /** Live runs of the tree; kept by the root of a sequential scheduler. */
-  tree = 0
-  ownsTree = false
-  timer: (() => void) | undefined = undefined
-  onReadmitted: ((reason: Concurrency.AdmissionReason | undefined) => void) | undefined = undefined
-  private scope: RunScope | undefined = undefined
-  core: Core
+  isQueued = false
+  refusable = false
   effect: Effect.Effect<A, E, never>
   origin: Origin
   profile: Concurrency.Profile
   name: string
-  given: string | undefined
-  refusable: boolean
-  readonly rootRun: Run<any, any>
-  /** The topmost ancestor in this scheduler. */
-  readonly treeRoot: Run<any, any>
-  key: string | undefined = undefined
-  isQueued = false
-  onInline: (() => void) | undefined = undefined
+  private scope: RunScope | undefined = undefined
+  private seldom: Seldom | undefined = undefined
 
-  constructor(
-    core: Core,
-    effect: Effect.Effect<A, E, never>,
-    origin: Origin,
-    profile: Concurrency.Profile,
-    name: string
-  ) {
-    super(origin.enclosing)
-    this.core = core
+  constructor(effect: Effect.Effect<A, E, never>, origin: Origin, profile: Concurrency.Profile, name: string) {
+    super()
     this.effect = effect
     this.origin = origin
     this.profile = profile
     this.name = name
-    this.given = undefined
-    this.refusable = false
     const parent = origin.parent
-    this.seq = ++core.limits.admission.seq
-    if (parent === undefined) {
-      this.rootSeq = this.seq
-      this.rootRun = this.treeRoot = this
-    } else {
-      this.treeRoot = parent.core === core ? parent.treeRoot : this
+    this.seq = ++origin.core.limits.admission.seq
+    if (parent === undefined) this.rootSeq = this.seq
+    else {
       this.rootSeq = parent.rootSeq
       this.depth = parent.depth + 1
-      this.rootRun = parent.rootRun
     }
   }
 
+  /** What few runs have; made when first set. */
+  get rarely(): Seldom {
+    return this.seldom ?? none
+  }
+  set(values: Partial<Seldom>): void {
+    Object.assign(this.seldom ??= new Seldom(), values)
+  }
+
+  get core(): Core {
+    return this.origin.core
+  }
+  get enclosing(): Concurrency.Slot | undefined {
+    return this.origin.enclosing
+  }
+  get rootRun(): Run<any, any> {
+    let run: Run<any, any> = this
+    while (run.origin.parent !== undefined) run = run.origin.parent
+    return run
+  }
+  /** The topmost ancestor in this scheduler. */
+  get treeRoot(): Run<any, any> {
+    let run: Run<any, any> = this
+    while (run.origin.parent !== undefined && run.origin.parent.core === this.core) run = run.origin.parent
+    return run
+  }
   get id(): string {
-    return this.given ?? `${this.core.id}-${this.seq}`
+    return this.rarely.id ?? `${this.core.id}-${this.seq}`
   }
   get tags(): ReadonlyArray<string> {
     return this.profile.tags
@@ -131,38 +149,39 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
 
   override get gate(): Concurrency.Counter | undefined {
     const trees = this.core.limits.trees
-    return trees === undefined || this.treeRoot.ownsTree || this.settled !== undefined ? undefined : trees
+    return trees === undefined || this.treeRoot.rarely.ownsTree || this.settled !== undefined ? undefined : trees
   }
 
   resolve(): Concurrency.Needs | Concurrency.AdmissionReason {
-    return this.profile.resolve(this.enclosing, this.treeRoot === this && !this.ownsTree)
+    return this.profile.resolve(this.enclosing, this.treeRoot === this && !this.rarely.ownsTree)
   }
 
   start(): void {
     this.cancelTimer()
     this.core.unqueued(this)
-    if (this.treeRoot === this && this.core.limits.trees !== undefined) this.ownsTree = true
-    if (this.onReadmitted !== undefined) this.readmitted()
+    if (this.treeRoot === this && this.core.limits.trees !== undefined) this.set({ ownsTree: true })
+    if (this.rarely.onReadmitted !== undefined) this.readmitted()
     else this.core.launch(this)
   }
 
   refuse(reason: Concurrency.AdmissionReason): void {
     this.cancelTimer()
-    if (this.onReadmitted !== undefined) {
-      const resume = this.onReadmitted
-      this.onReadmitted = undefined
+    if (this.rarely.onReadmitted !== undefined) {
+      const resume = this.rarely.onReadmitted
+      this.set({ onReadmitted: undefined })
       return resume(reason)
     }
     this.core.unqueued(this)
     const error = Concurrency.refusal(this.id, this.name, reason)
-    this.refusal = error
+    this.set({ refusal: error })
     this.ending = "refused"
     this.core.settle(this, this.refusable ? Exit.fail(error) as Exit.Exit<never, any> : Exit.die(error))
   }
 
   cancelTimer(): void {
-    this.timer?.()
-    this.timer = undefined
+    if (this.rarely.timer === undefined) return
+    this.rarely.timer()
+    this.set({ timer: undefined })
   }
 
   override resumed(): void {
@@ -190,12 +209,20 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     fiber.addObserver((exit) => this.core.settle(this, exit))
   }
 
+  /** A settled run is a handle and nothing more: a kept handle keeps no fiber, no scope and no closure alive. */
+  letGo(): void {
+    this.effect = Effect.never
+    if (this.ending === "abandoned") return
+    this.fiber = undefined
+    this.scope = undefined
+    this.needs = undefined
+  }
+
   /** The context of the body; says that it starts. */
   enter(): Context.Context<any> {
     this.attempt++
-    const clock = this.origin.clock
-    if (this.startedAt < 0) this.startedAt = clock.currentTimeMillisUnsafe()
     const scope = this.scope = new RunScope()
+    if (this.core.listening && this.startedAt < 0) this.startedAt = this.origin.clock.currentTimeMillisUnsafe()
     if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
     return Context.addUnsafe(
       Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this),
@@ -219,7 +246,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
       if (this.phase === Concurrency.Away || this.phase === Concurrency.Retaking) this.uncounted = true
       return fiber.interruptUnsafe(by)
     }
-    if (this.startedAt >= 0) return void (this.ending = "interrupt")
+    if (this.attempt > 0) return void (this.ending = "interrupt")
     this.cancelTimer()
     this.core.unqueued(this)
     this.core.settle(this, Exit.interrupt(by))
@@ -236,7 +263,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   /** The attempt failed and another follows after `delay`: all it holds is free meanwhile. */
   backOff(cause: Cause.Cause<unknown>, delay: Duration.Duration): void {
     const admission = this.core.limits.admission
-    this.retryAt = this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay)
+    this.set({ retryAt: this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay) })
     if (this.phase === Concurrency.Held || this.phase === Concurrency.Away) admission.giveUp(this)
     if (this.core.listening) {
       this.core.emit({
@@ -244,7 +271,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
         ...this.core.fact(this),
         attempt: this.attempt,
         cause,
-        retryAt: DateTime.makeUnsafe(this.retryAt)
+        retryAt: DateTime.makeUnsafe(this.rarely.retryAt)
       })
     }
     admission.drain()
@@ -262,12 +289,13 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   /** Asks for the slot of the next attempt. */
   readmit(): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
-      this.retryAt = 0
-      this.onReadmitted = (reason) =>
-        resume(reason === undefined ? Effect.void : Effect.die(Concurrency.refusal(this.id, this.name, reason)))
+      this.set({
+        onReadmitted: (reason) =>
+          resume(reason === undefined ? Effect.void : Effect.die(Concurrency.refusal(this.id, this.name, reason)))
+      })
       this.core.enqueue(this)
       return Effect.sync(() => {
-        this.onReadmitted = undefined
+        this.set({ onReadmitted: undefined })
         this.core.limits.admission.leave(this)
         this.core.unqueued(this)
       })
@@ -275,8 +303,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   private readmitted(): void {
-    const resume = this.onReadmitted!
-    this.onReadmitted = undefined
+    const resume = this.rarely.onReadmitted!
+    this.set({ onReadmitted: undefined })
     this.attempt++
     if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
     resume(undefined)
@@ -296,13 +324,13 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
       case Concurrency.Waiting:
         return { _tag: "Waiting", for: this.waitingFor() }
       case Concurrency.Pending:
-        if (this.deps !== undefined) {
+        if (this.rarely.deps !== undefined) {
           return {
             _tag: "Waiting",
-            for: [{ _tag: "Runs", runs: this.deps.map((dep) => dep.id) }]
+            for: [{ _tag: "Runs", runs: this.rarely.deps.map((dep) => dep.id) }]
           }
         }
-        return { _tag: "Waiting", for: [{ _tag: "Retry", at: DateTime.makeUnsafe(this.retryAt) }] }
+        return { _tag: "Waiting", for: [{ _tag: "Retry", at: DateTime.makeUnsafe(this.rarely.retryAt) }] }
       default:
         return { _tag: "Suspended", on: this.waitsFor() }
     }
@@ -319,7 +347,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   get outcome(): TaskRun.Outcome {
     const exit = this.settled!
     if (Exit.isFailure(exit)) {
-      if (this.ending === "refused") return { _tag: "Refused", error: this.refusal!, cause: exit.cause }
+      if (this.ending === "refused") return { _tag: "Refused", error: this.rarely.refusal!, cause: exit.cause }
       if (this.ending === "abandoned") return { _tag: "Abandoned", cause: exit.cause }
     }
     return TaskRun.outcomeOf(

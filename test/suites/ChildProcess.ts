@@ -1,5 +1,6 @@
 /** A program of ours in a process of its own, with what it prints. */
-import { spawn } from "node:child_process"
+import { afterAll } from "@effect/vitest"
+import { type ChildProcess as NodeChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 
 export interface Options {
@@ -19,12 +20,20 @@ export interface ChildProcess {
 
 const nobody = 65534
 
+const live = new Set<NodeChildProcess>()
+
+// A test that failed leaves no process behind.
+afterAll(() => {
+  for (const child of live) child.kill("SIGKILL")
+})
+
 export const start = (file: string, args: ReadonlyArray<string> = [], options: Options = {}): ChildProcess => {
   const child = spawn(process.execPath, [file, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.asNobody === true && process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {})
   })
+  live.add(child)
   const text = { stdout: "", stderr: "" }
   const waiting = new Set<() => void>()
   for (const stream of ["stdout", "stderr"] as const) {
@@ -33,7 +42,10 @@ export const start = (file: string, args: ReadonlyArray<string> = [], options: O
       for (const look of waiting) look()
     })
   }
-  const ended = once(child, "close").then(([code, signal]) => ({ code, signal }))
+  const ended = once(child, "close").then(([code, signal]) => {
+    live.delete(child)
+    return { code, signal }
+  })
   return {
     stdout: () => text.stdout,
     stderr: () => text.stderr,
