@@ -206,6 +206,8 @@ class Tree {
         yield* this.observe
         const { bytes, sha256, whole } = yield* io(path, (signal) => readFile(path, signal))
         const gzipBytes = yield* yield* this.compress(sha256, path, whole ?? bytes)
+        // From here on the number is enough: the task would keep the content.
+        this.compressed.set(sha256, Effect.succeed(gzipBytes))
         return { path: this.show(path), bytes, gzipBytes, sha256 }
       }).pipe(Effect.catchTag("Unreadable", (error) => this.problem(error))),
       { tags: ["open files"] }

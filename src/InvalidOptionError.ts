@@ -1,5 +1,6 @@
 /** A value that cannot be, named: which function was given it, which field, the rule it breaks. */
 import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 
 /**
@@ -15,5 +16,23 @@ export class InvalidOptionError extends Data.TaggedError("InvalidOptionError")<{
 }> {
   override get message(): string {
     return `${this.where}: ${this.field} ${this.rule}, got ${Formatter.format(this.value)}`
+  }
+}
+
+/** Turns a thrown `InvalidOptionError` into a defect. */
+export const orDie = <A>(f: () => A): Effect.Effect<A> => {
+  try {
+    return Effect.succeed(f())
+  } catch (error) {
+    return Effect.die(error)
+  }
+}
+
+/** Turns a thrown `InvalidOptionError` into a failure. */
+export const orFail = <A>(f: () => A): Effect.Effect<A, InvalidOptionError> => {
+  try {
+    return Effect.succeed(f())
+  } catch (error) {
+    return error instanceof InvalidOptionError ? Effect.fail(error) : Effect.die(error)
   }
 }

@@ -57,7 +57,10 @@ export interface Dependencies {
   readonly runs: ReadonlyArray<TaskRun.TaskRun<unknown, unknown>>
   readonly next: (
     exits: ReadonlyArray<Exit.Exit<unknown, unknown>>
-  ) => Exit.Exit<unknown, unknown> | { readonly effect: Effect.Effect<unknown, unknown, any>; readonly options: ForkOptions }
+  ) => Exit.Exit<unknown, unknown> | {
+    readonly effect: Effect.Effect<unknown, unknown, any>
+    readonly options: ForkOptions
+  }
 }
 
 /** A consistent snapshot. `active` is the weight of the slots taken, `queued` counts runs that wait for theirs, `suspended` those that lent it. */
@@ -88,7 +91,10 @@ interface Service {
     effect: Effect.Effect<A, E, R>,
     options?: ForkOptions
   ) => Effect.Effect<TaskRun.TaskRun<A, E>, never, Exclude<R, Provided>>
-  readonly run: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: ForkOptions) => Effect.Effect<A, E, Exclude<R, Provided>>
+  readonly run: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: ForkOptions
+  ) => Effect.Effect<A, E, Exclude<R, Provided>>
   /** Every fact of this scheduler from the subscription on; a slow reader misses none. */
   readonly events: Stream.Stream<RunEvent.RunEvent>
   readonly stats: Effect.Effect<Stats>
@@ -107,7 +113,8 @@ export class Scheduler extends Context.Service<Scheduler, Service>()("tasklayer/
  * A pool of fibers. Uses the Concurrency in context where there is one (two runners, one database limit), else makes its own; provides it
  * either way.
  */
-export const layer = (options?: LayerOptions): Layer.Layer<Scheduler | Concurrency.Concurrency> => build("Scheduler.layer", "Scheduler.layer", options ?? {}, {})
+export const layer = (options?: LayerOptions): Layer.Layer<Scheduler | Concurrency.Concurrency> =>
+  build("Scheduler.layer", "Scheduler.layer", options ?? {}, {})
 
 /** One at a time: roots in order of submission, each with its descendants before the next. */
 export const layerSequential: Layer.Layer<Scheduler | Concurrency.Concurrency> = build(
@@ -177,17 +184,20 @@ export const resize = (maxParallelism: Concurrency.Limit): Effect.Effect<void, I
   Scheduler.use((scheduler) => scheduler.resize(maxParallelism))
 
 /** What a waiting run is waiting for; `None` when it is not waiting for a limit. */
-export const why = (id: string): Effect.Effect<Option.Option<Why>, never, Scheduler> => Scheduler.use((scheduler) => scheduler.why(id))
+export const why = (id: string): Effect.Effect<Option.Option<Why>, never, Scheduler> =>
+  Scheduler.use((scheduler) => scheduler.why(id))
 
 export const stats: Effect.Effect<Stats, never, Scheduler> = Scheduler.use((scheduler) => scheduler.stats)
 
 /** Every fact of the scheduler in context, from the subscription on. */
-export const events: Stream.Stream<RunEvent.RunEvent, never, Scheduler> = Stream.unwrap(Scheduler.useSync((scheduler) => scheduler.events))
+export const events: Stream.Stream<RunEvent.RunEvent, never, Scheduler> = Stream.unwrap(
+  Scheduler.useSync((scheduler) => scheduler.events)
+)
 
 /** The live runs, in order of submission. */
-export const runs: Effect.Effect<ReadonlyArray<TaskRun.TaskRun<unknown, unknown>>, never, Scheduler> = Scheduler.use((scheduler) =>
-  scheduler.runs
-)
+export const runs: Effect.Effect<ReadonlyArray<TaskRun.TaskRun<unknown, unknown>>, never, Scheduler> = Scheduler.use((
+  scheduler
+) => scheduler.runs)
 
 /** Stops the scheduler within the budget its Layer was made with. */
 export const close: Effect.Effect<Supervisor.Report, never, Scheduler> = Scheduler.use((scheduler) => scheduler.close)
@@ -203,7 +213,12 @@ interface Kind {
   readonly inline?: boolean
 }
 
-function build(where: string, name: string, options: LayerOptions, kind: Kind): Layer.Layer<Scheduler | Concurrency.Concurrency> {
+function build(
+  where: string,
+  name: string,
+  options: LayerOptions,
+  kind: Kind
+): Layer.Layer<Scheduler | Concurrency.Concurrency> {
   return Layer.effectContext(
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
@@ -265,11 +280,15 @@ const makeService = (core: Core): Scheduler["Service"] => ({
   id: core.id,
   fork: core.inline
     ? (effect, options) => inlineFork(core, effect, options) as never
-    : (effect, options) => Effect.withFiber((fiber) => core.fork(fiber, effect, options, false, Effect.succeed)) as never,
-  run: core.inline
-    ? (effect, options) => Effect.flatMap(inlineFork(core, effect, options), (run) => (run.observed = true, run.settled!)) as never
     : (effect, options) =>
-      Effect.withFiber((fiber) => core.fork(fiber, effect, options, true, (run) => joinOwned(fiber.context, run))) as never,
+      Effect.withFiber((fiber) => core.fork(fiber, effect, options, false, Effect.succeed)) as never,
+  run: core.inline
+    ? (effect, options) =>
+      Effect.flatMap(inlineFork(core, effect, options), (run) => (run.observed = true, run.settled!)) as never
+    : (effect, options) =>
+      Effect.withFiber((fiber) =>
+        core.fork(fiber, effect, options, true, (run) => joinOwned(fiber.context, run))
+      ) as never,
   events: core.events,
   stats: core.stats,
   resize: (maxParallelism) => core.resize(maxParallelism),
@@ -289,6 +308,7 @@ const joinOwned = <A, E>(context: Context.Context<never>, run: Run<A, E>): Effec
 /** The run an effect is inside of, where it is one of ours. @internal */
 export const currentRun = (context: Context.Context<never>): Run<unknown, unknown> | undefined => {
   const run: unknown = Context.getOrUndefined(context, Concurrency.RunKey)
-  return run !== undefined && (run as Run<unknown, unknown>).core instanceof Core ? run as Run<unknown, unknown> : undefined
+  return run !== undefined && (run as Run<unknown, unknown>).core instanceof Core
+    ? run as Run<unknown, unknown>
+    : undefined
 }
-

@@ -69,7 +69,10 @@ interface Service {
   readonly id: string
   /** Resources acquired into it are released after the members ended. */
   readonly scope: Scope.Scope
-  readonly fork: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: ForkOptions) => Effect.Effect<Fiber.Fiber<A, E>, never, R>
+  readonly fork: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: ForkOptions
+  ) => Effect.Effect<Fiber.Fiber<A, E>, never, R>
   readonly size: Effect.Effect<number>
   readonly members: Effect.Effect<ReadonlyArray<Member>>
   readonly state: Effect.Effect<State>
@@ -91,7 +94,10 @@ export const make = (options?: Options): Effect.Effect<Supervisor["Service"], ne
     const scope = yield* Scope.make("sequential")
     const members = new Members(options?.id ?? freshId())
     yield* Effect.addFinalizer((exit) =>
-      Effect.ensuring(Effect.flatMap(members.stop(budget, undefined), (report) => logReport("supervisor", members, report)), Scope.close(scope, exit))
+      Effect.ensuring(
+        Effect.flatMap(members.stop(budget, undefined), (report) => logReport("supervisor", members, report)),
+        Scope.close(scope, exit)
+      )
     )
     return serviceOf(members, budget, scope)
   })
@@ -103,7 +109,8 @@ export const layer = (options?: Options): Layer.Layer<Supervisor> => Layer.effec
 export const fork = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options?: ForkOptions
-): Effect.Effect<Fiber.Fiber<A, E>, never, R | Supervisor> => Supervisor.use((supervisor) => supervisor.fork(effect, options))
+): Effect.Effect<Fiber.Fiber<A, E>, never, R | Supervisor> =>
+  Supervisor.use((supervisor) => supervisor.fork(effect, options))
 
 /** Waits until no member is left. */
 export const awaitEmpty: Effect.Effect<void, never, Supervisor> = Supervisor.use((supervisor) => supervisor.awaitEmpty)
@@ -316,8 +323,12 @@ export interface CheckedBudget {
 
 /** @internal */
 export const checkBudget = (where: string, budget: Budget | undefined, defaults?: CheckedBudget): CheckedBudget => ({
-  grace: budget?.gracePeriod === undefined ? defaults?.grace ?? 0 : checkMillis(where, "gracePeriod", budget.gracePeriod),
-  kill: budget?.interruptTimeout === undefined ? defaults?.kill ?? Infinity : checkMillis(where, "interruptTimeout", budget.interruptTimeout)
+  grace: budget?.gracePeriod === undefined
+    ? defaults?.grace ?? 0
+    : checkMillis(where, "gracePeriod", budget.gracePeriod),
+  kill: budget?.interruptTimeout === undefined
+    ? defaults?.kill ?? Infinity
+    : checkMillis(where, "interruptTimeout", budget.interruptTimeout)
 })
 
 const checkMillis = (where: string, field: string, input: Duration.Input): number => {
@@ -335,7 +346,8 @@ export const freshId = (): string => crypto.randomUUID().slice(0, 8)
 export const logReport = (what: string, members: Members, report: Report): Effect.Effect<void> => {
   const { abandoned, drained, interrupted, stragglers } = report
   const names = stragglers.length === 0 ? "" : `: ${stragglers.join(", ")}`
-  const line = `${what} "${members.id}" stopped: ${drained} drained, ${interrupted} interrupted, ${abandoned} abandoned${names}`
+  const line =
+    `${what} "${members.id}" stopped: ${drained} drained, ${interrupted} interrupted, ${abandoned} abandoned${names}`
   return interrupted + abandoned > 0 ? Effect.logWarning(line) : Effect.logInfo(line)
 }
 
@@ -421,7 +433,9 @@ const forkOwned = <A, E, R>(
       fiber.addObserver((exit) => {
         members.remove(member)
         if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
-          Effect.runForkWith(parent.context)(Effect.logError(`"${member.name}" of supervisor "${members.id}" failed`, exit.cause))
+          Effect.runForkWith(parent.context)(
+            Effect.logError(`"${member.name}" of supervisor "${members.id}" failed`, exit.cause)
+          )
         }
       })
       return fiber
@@ -441,7 +455,8 @@ const restarting = <A, E, R>(
         : Effect.andThen(Effect.logWarning(`"${name}" failed and may restart`, cause), Effect.fail(new Ended(cause)))
     ),
     Effect.retry({ schedule: restart, while: (error) => error instanceof Ended }),
-    Effect.catchIf((error): error is Ended<E> => error instanceof Ended, (error) => Effect.failCause(error.cause as Cause.Cause<E>))
+    Effect.catchIf((error): error is Ended<E> => error instanceof Ended, (error) =>
+      Effect.failCause(error.cause as Cause.Cause<E>))
   ) as Effect.Effect<A, E, R>
 
 class Ended<E> {

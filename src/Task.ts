@@ -38,8 +38,11 @@ export interface Options extends Concurrency.Demand {
 export const isTask = (u: unknown): u is Task<unknown, unknown, unknown> => Predicate.hasProperty(u, TypeId)
 
 /** A task from an effect. */
-export const make = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options?: Options): Task<A, E, Exclude<R, Provided>> =>
-  new TaskImpl(effect, { ...options, name }) as any
+export const make = <A, E, R>(
+  name: string,
+  effect: Effect.Effect<A, E, R>,
+  options?: Options
+): Task<A, E, Exclude<R, Provided>> => new TaskImpl(effect, { ...options, name }) as any
 
 /** `Effect.fn` for tasks: a function of its arguments that returns a task each call. */
 export const fn: (name: string, options?: Options) => {
@@ -70,7 +73,8 @@ export const withTags = (...tags: ReadonlyArray<string>) => <A, E, R>(self: Task
 export const withPriority = (priority: Concurrency.Priority) => <A, E, R>(self: Task<A, E, R>): Task<A, E, R> =>
   change(self, () => ({ priority }))
 
-export const withWeight = (weight: number) => <A, E, R>(self: Task<A, E, R>): Task<A, E, R> => change(self, () => ({ weight }))
+export const withWeight = (weight: number) => <A, E, R>(self: Task<A, E, R>): Task<A, E, R> =>
+  change(self, () => ({ weight }))
 
 /** Work with different keys shares the scheduler fairly. */
 export const withKey = (key: string) => <A, E, R>(self: Task<A, E, R>): Task<A, E, R> => change(self, () => ({ key }))
@@ -128,7 +132,11 @@ export const fork = <A, E, R>(
   Scheduler.use((scheduler) => {
     const task = self as unknown as TaskImpl
     const given = options?.id === undefined ? task.options : { ...task.options, id: options.id }
-    return scheduler.fork(task.program as Effect.Effect<A, E, R>, given) as Effect.Effect<TaskRun.TaskRun<A, E>, never, R>
+    return scheduler.fork(task.program as Effect.Effect<A, E, R>, given) as Effect.Effect<
+      TaskRun.TaskRun<A, E>,
+      never,
+      R
+    >
   })
 
 /** Ends the current run for a reason that is no failure: outcome `Aborted`, never retried. */
@@ -141,7 +149,9 @@ interface CollectOptions {
 }
 
 /** Runs all of a tuple, iterable or record at once and collects the results in its shape. Fails fast, with the rest interrupted. */
-export const all = <const Arg extends Iterable<Effect.Effect<any, any, any>> | Record<string, Effect.Effect<any, any, any>>>(
+export const all = <
+  const Arg extends Iterable<Effect.Effect<any, any, any>> | Record<string, Effect.Effect<any, any, any>>
+>(
   tasks: Arg,
   options?: CollectOptions
 ): Effect.Effect<
@@ -150,10 +160,22 @@ export const all = <const Arg extends Iterable<Effect.Effect<any, any, any>> | R
   Effect.Services<Effect.All.Return<Arg, {}>> | Scheduler
 > =>
   Effect.suspend((): Effect.Effect<any, any, any> => {
-    if (Symbol.iterator in tasks) return collect([...tasks as Iterable<Effect.Effect<any, any, any>>], (task) => task, options?.concurrency, submitTask)
+    if (Symbol.iterator in tasks) {
+      return collect(
+        [...tasks as Iterable<Effect.Effect<any, any, any>>],
+        (task) => task,
+        options?.concurrency,
+        submitTask
+      )
+    }
     const keys = Object.keys(tasks)
     return Effect.map(
-      collect(keys, (key) => (tasks as Record<string, Effect.Effect<any, any, any>>)[key]!, options?.concurrency, submitTask),
+      collect(
+        keys,
+        (key) => (tasks as Record<string, Effect.Effect<any, any, any>>)[key]!,
+        options?.concurrency,
+        submitTask
+      ),
       (values) => Object.fromEntries(keys.map((key, i) => [key, values[i]]))
     )
   })
@@ -175,7 +197,8 @@ export const forEach: {
     items: Iterable<A>,
     f: (a: A, i: number) => Effect.Effect<B, E, R>,
     options?: CollectOptions
-  ): Effect.Effect<Array<B>, E, R | Scheduler> => Effect.suspend(() => collect([...items], f, options?.concurrency, submitTask))
+  ): Effect.Effect<Array<B>, E, R | Scheduler> =>
+    Effect.suspend(() => collect([...items], f, options?.concurrency, submitTask))
 )
 
 const submitTask: Submit = (effect) => isTask(effect) ? fork(effect) : undefined
@@ -202,8 +225,10 @@ export const after = <const T extends Runs, A, E, R>(
   })
 
 /** A task that starts when these runs have ended, whatever became of them, with their exits: a continuation by outcome. */
-export const afterExit = <const T extends Runs, A, E, R>(runs: T, f: (exits: Exits<T>) => Task<A, E, R>): Task<A, E, R> =>
-  dependent(runs, (exits) => f(shapedLike(runs, exits) as never))
+export const afterExit = <const T extends Runs, A, E, R>(
+  runs: T,
+  f: (exits: Exits<T>) => Task<A, E, R>
+): Task<A, E, R> => dependent(runs, (exits) => f(shapedLike(runs, exits) as never))
 
 /** An effect that runs the task the first time it is awaited, and shares that run with all who await it. */
 export const once = <A, E, R>(task: Task<A, E, R>): Effect.Effect<Effect.Effect<A, E, R | Scheduler>> =>
@@ -237,7 +262,10 @@ const Base: new() => Effect.Effect<any, any, any> = (() => {
   Base.prototype = Effectable.Prototype<any>({
     label: "Task",
     evaluate(this: TaskImpl, fiber) {
-      return Context.getUnsafe(fiber.context as Context.Context<any>, Scheduler).run(this.program, this.options) as Effect.Effect<any, any, any>
+      return Context.getUnsafe(fiber.context as Context.Context<any>, Scheduler).run(
+        this.program,
+        this.options
+      ) as Effect.Effect<any, any, any>
     }
   })
   return Base
@@ -264,7 +292,10 @@ class TaskImpl extends Base {
     this.retries = retries
     this.program = timeouts === nothing && retries === nothing
       ? body
-      : retries.reduce<Effect.Effect<any, any, any>>(attempts, timeouts.reduce<Effect.Effect<any, any, any>>(timed, body))
+      : retries.reduce<Effect.Effect<any, any, any>>(
+        attempts,
+        timeouts.reduce<Effect.Effect<any, any, any>>(timed, body)
+      )
   }
   get name(): string {
     return this.options.name!
@@ -272,7 +303,9 @@ class TaskImpl extends Base {
   get demand(): Concurrency.Demand {
     const { admissionTimeout, key, priority, tags, weight, whenFull } = this.options
     return Object.fromEntries(
-      Object.entries({ tags, weight, priority, key, whenFull, admissionTimeout }).filter(([, value]) => value !== undefined)
+      Object.entries({ tags, weight, priority, key, whenFull, admissionTimeout }).filter(([, value]) =>
+        value !== undefined
+      )
     )
   }
 }

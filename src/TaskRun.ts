@@ -83,7 +83,10 @@ export const awaitAll = <A, E>(runs: Iterable<TaskRun<A, E>>): Effect.Effect<Arr
     const all = [...runs]
     return Effect.andThen(
       awaitHandles(all, false),
-      Effect.forEach(all, (run): Effect.Effect<Exit.Exit<A, E>> => run instanceof Handle ? Effect.succeed(run.settled!) : run.exit)
+      Effect.forEach(
+        all,
+        (run): Effect.Effect<Exit.Exit<A, E>> => run instanceof Handle ? Effect.succeed(run.settled!) : run.exit
+      )
     )
   })
 
@@ -167,7 +170,9 @@ export abstract class Handle<A, E> extends Concurrency.Slot implements TaskRun<A
   get exit(): Effect.Effect<Exit.Exit<A, E>> {
     return Effect.withFiber((fiber) => {
       this.observed = true
-      return this.settled !== undefined ? Effect.succeed(this.settled) : this.wait(fiber.context, () => Effect.succeed(this.settled!), undefined)
+      return this.settled !== undefined
+        ? Effect.succeed(this.settled)
+        : this.wait(fiber.context, () => Effect.succeed(this.settled!), undefined)
     })
   }
 
@@ -266,7 +271,9 @@ const awaitHandles = (runs: ReadonlyArray<TaskRun<unknown, unknown>>, any: boole
       }
     }
     const foreign = runs.filter((run) => !(run instanceof Handle))
-    const others = foreign.length === 0 || any ? Effect.void : Concurrency.lend(Effect.forEach(foreign, (run) => run.exit, { discard: true }))
+    const others = foreign.length === 0 || any
+      ? Effect.void
+      : Concurrency.lend(Effect.forEach(foreign, (run) => run.exit, { discard: true }))
     if (handles.length === 0) return others
     return Effect.andThen(
       Concurrency.waitFor(fiber.context, handles, any, (done, lends) => {
@@ -290,7 +297,9 @@ export const outcomeOf = (exit: Exit.Exit<unknown, unknown>, timedOut: boolean):
   if (Exit.isSuccess(exit)) return succeeded
   const cause = exit.cause
   for (const reason of cause.reasons) {
-    if (reason._tag === "Die" && reason.defect instanceof TaskAborted) return { _tag: "Aborted", reason: reason.defect.reason, cause }
+    if (reason._tag === "Die" && reason.defect instanceof TaskAborted) {
+      return { _tag: "Aborted", reason: reason.defect.reason, cause }
+    }
   }
   if (cause.reasons.some((reason) => reason._tag === "Die")) return { _tag: "Died", cause }
   if (cause.reasons.some((reason) => reason._tag === "Fail")) return { _tag: timedOut ? "TimedOut" : "Failed", cause }
@@ -298,4 +307,3 @@ export const outcomeOf = (exit: Exit.Exit<unknown, unknown>, timedOut: boolean):
 }
 
 const succeeded: Outcome = { _tag: "Succeeded" }
-

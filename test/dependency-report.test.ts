@@ -197,6 +197,8 @@ describe("dependency-report", () => {
         // The first line of progress: all packages have begun, and one of them will not end.
         await child.printed(/ [1-9]\d* done/)
         child.kill(signal)
+        // Once from the terminal, once passed on by npm.
+        child.kill(signal)
         assert.deepStrictEqual(await child.ended, { code, signal: null }, child.stderr())
         const found = report(root)
         assert.deepInclude(found, { partial: true, stoppedBy: signal, unread: ["node_modules/z"] })

@@ -4,15 +4,31 @@
  * Slots that wait are assumed able to go on, unless what they wait for is stuck; what is left when no more of them can be set free is a
  * deadlock. Only what can be reached from the new wait is looked at, and nothing at all when nobody waits for the waiter and it holds nothing.
  */
-import { Away, type Counter, current, Held, type Needs, Pending, Retaking, Returned, type Slot, type Wait, Waiting } from "./ConcurrencyLane.ts"
+import {
+  Away,
+  type Counter,
+  current,
+  Held,
+  type Needs,
+  Pending,
+  Retaking,
+  Returned,
+  type Slot,
+  type Wait,
+  Waiting
+} from "./ConcurrencyLane.ts"
 
 /** The cycle that `wait` (and its demand for `needs`) would close, as names of runs and tags; `undefined` when it can end. */
 export const findDeadlock = (wait: Wait, needs: Needs | undefined): ReadonlyArray<string> | undefined => {
   const chain = wait.chain
   if (chain.length === 0) return undefined
   const itself = wait.targets.filter((target) => chain.includes(target))
-  if (itself.length > 0 && (!wait.any || itself.length === wait.targets.length)) return [label(itself[0]!), label(itself[0]!)]
-  if (!chain.some((slot) => slot.awaited > 0 || slot.region || slot.pins !== undefined || slot.needs?.holds === true)) return undefined
+  if (itself.length > 0 && (!wait.any || itself.length === wait.targets.length)) {
+    return [label(itself[0]!), label(itself[0]!)]
+  }
+  if (!chain.some((slot) => slot.awaited > 0 || slot.region || slot.pins !== undefined || slot.needs?.holds === true)) {
+    return undefined
+  }
   const world = new World(wait, needs)
   return world.cycle()
 }
@@ -72,10 +88,14 @@ class World {
         if (counter.kind !== "tree" && !keeps) wanted.push([current(counter), counter.take(needs.weights[i]!)])
       })
     }
-    if (lent && slot.shares !== undefined) { for (const share of slot.shares.values()) wanted.push([current(share), share.limit]) }
+    if (lent && slot.shares !== undefined) {
+      for (const share of slot.shares.values()) wanted.push([current(share), share.limit])
+    }
     for (const wait of this.waitsOf(slot)) {
       const asked = wait === this.wait ? this.needs : wait.acquire?.needs
-      if (asked !== undefined) asked.counters.forEach((counter, i) => wanted.push([current(counter), counter.take(asked.weights[i]!)]))
+      if (asked !== undefined) {
+        asked.counters.forEach((counter, i) => wanted.push([current(counter), counter.take(asked.weights[i]!)]))
+      }
     }
     return wanted
   }
@@ -83,7 +103,11 @@ class World {
   private holders(counter: Counter): Array<Slot> {
     const holders = new Set(counter.heldBy)
     for (const slot of this.chain) {
-      if (slot.needs?.counters.some((one) => current(one) === counter && (one.hold || slot.region || slot.pins?.has(one) === true))) holders.add(slot)
+      if (
+        slot.needs?.counters.some((one) =>
+          current(one) === counter && (one.hold || slot.region || slot.pins?.has(one) === true)
+        )
+      ) holders.add(slot)
     }
     return [...holders]
   }
@@ -109,7 +133,7 @@ class World {
   /** Whom the slot waits for, and through which tag. */
   private edges(slot: Slot): Array<[Slot, string | undefined]> {
     const edges: Array<[Slot, string | undefined]> = []
-    for (const wait of this.waitsOf(slot)) { for (const target of wait.targets) edges.push([target, undefined]) }
+    for (const wait of this.waitsOf(slot)) for (const target of wait.targets) edges.push([target, undefined])
     for (const [counter] of this.wanted(slot)) {
       if (counter.heldBy === undefined && !this.chainHolds) continue
       for (const holder of this.holders(counter)) if (holder !== slot) edges.push([holder, counter.name])
@@ -132,7 +156,7 @@ class World {
         if (this.chain.has(next)) {
           const names: Array<string> = [label(next)]
           if (tag !== undefined) names.unshift(tag)
-          for (let at = slot; ; ) {
+          for (let at = slot;;) {
             names.unshift(label(at))
             const step = from.get(at)
             if (step === undefined) return names

@@ -12,7 +12,11 @@ const invalid = (where: string, field: string, rule: string, value: unknown): ne
 }
 
 export const checkPriority = (where: string, priority: Priority): number => {
-  const value = typeof priority === "number" ? priority : Object.hasOwn(priorities, priority) ? priorities[priority]! : NaN
+  const value = typeof priority === "number"
+    ? priority
+    : Object.hasOwn(priorities, priority)
+    ? priorities[priority]!
+    : NaN
   if (Number.isFinite(value)) return value
   return invalid(where, "priority", `must be a finite number or one of "critical", "high", "normal", "low"`, priority)
 }
@@ -27,11 +31,14 @@ export const checkLimit = (where: string, field: string, least: number, limit: L
 export const checkDuration = (where: string, field: string, input: Duration.Input): Duration.Duration => {
   const duration = Duration.fromInput(input)
   const text = typeof input === "string" && input.trim().startsWith("-")
-  if (duration._tag === "None" || text || isNegative(input)) return invalid(where, field, "must be a duration >= 0", input)
+  if (duration._tag === "None" || text || isNegative(input)) {
+    return invalid(where, field, "must be a duration >= 0", input)
+  }
   return duration.value
 }
 
-const isNegative = (input: unknown): boolean => typeof input === "number" ? !(input >= 0) : typeof input === "bigint" && input < 0n
+const isNegative = (input: unknown): boolean =>
+  typeof input === "number" ? !(input >= 0) : typeof input === "bigint" && input < 0n
 
 /** The limits of tags in one place: given by name, by function, or at run time. */
 export class TagTable {
@@ -68,7 +75,12 @@ export class TagTable {
 export const makeTag = (where: string, tag: string, given: Limit | TagLimit): Counter => {
   const spec: TagLimit = typeof given === "object" && given !== null ? given : { limit: given }
   const field = `tag limit "${tag}"`
-  const counter = new Counter("tag", tag, checkTagLimit(where, field, spec.limit), checkWhileWaiting(where, field, spec))
+  const counter = new Counter(
+    "tag",
+    tag,
+    checkTagLimit(where, field, spec.limit),
+    checkWhileWaiting(where, field, spec)
+  )
   setRate(where, counter, spec)
   return counter
 }
@@ -90,7 +102,9 @@ export const setRate = (where: string, counter: Counter, spec: TagLimit): void =
   const rate = spec.rate
   if (rate === undefined) return void (counter.bucket = undefined)
   const field = `tag limit "${counter.name}" rate`
-  if (!(Number.isFinite(rate.count) && rate.count > 0)) invalid(where, `${field}.count`, "must be a number > 0", rate.count)
+  if (!(Number.isFinite(rate.count) && rate.count > 0)) {
+    invalid(where, `${field}.count`, "must be a number > 0", rate.count)
+  }
   const per = Duration.toMillis(checkDuration(where, `${field}.per`, rate.per))
   if (!(per > 0 && Number.isFinite(per))) invalid(where, `${field}.per`, "must be a duration > 0", rate.per)
   const burst = rate.burst ?? Math.max(1, rate.count)
@@ -134,8 +148,12 @@ export class Limits {
   /** Validated and interned: equal demands share a profile, and with it their lanes. */
   profile(where: string, demand: Asked, name: string): Profile {
     const last = this.last
-    if (last !== undefined && last.tagsGiven === demand.tags && last.weight === (demand.weight ?? 1) && last.limit === demand.limit &&
-      (demand.limit === undefined || last.name === name) && (last.tagsGiven === undefined || last.tagsGiven.length === last.length)) return last
+    if (
+      last !== undefined && last.tagsGiven === demand.tags && last.weight === (demand.weight ?? 1) &&
+      last.limit === demand.limit &&
+      (demand.limit === undefined || last.name === name) &&
+      (last.tagsGiven === undefined || last.tagsGiven.length === last.length)
+    ) return last
     return this.last = this.intern(where, demand, name)
   }
 
@@ -143,7 +161,9 @@ export class Limits {
     const weight = demand.weight ?? 1
     if (!(Number.isInteger(weight) && weight >= 1)) invalid(where, "weight", "must be an integer >= 1", weight)
     const tags: ReadonlyArray<string> = demand.tags ?? []
-    if (!Array.isArray(tags) || tags.some((tag) => typeof tag !== "string")) invalid(where, "tags", "must be an array of strings", tags)
+    if (!Array.isArray(tags) || tags.some((tag) => typeof tag !== "string")) {
+      invalid(where, "tags", "must be an array of strings", tags)
+    }
     const limit = demand.limit
     if (limit !== undefined) {
       const max = checkLimit(where, "limit", 1, limit)
@@ -154,7 +174,9 @@ export class Limits {
         this.admission.resized(task)
       }
     }
-    const id = `${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${tags.length === 0 ? "" : JSON.stringify(tags)}`
+    const id = `${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${
+      tags.length === 0 ? "" : JSON.stringify(tags)
+    }`
     let profile = this.profiles.get(id)
     if (profile === undefined) {
       if (this.profiles.size >= 4096) this.profiles.clear()
@@ -209,7 +231,9 @@ export class Profile {
   laneOf(needs: Needs, priority: number, key: string | undefined): Lane {
     const lane = this.lane
     if (lane !== undefined && lane.needs === needs && lane.priority === priority && lane.key.name === key) return lane
-    if (needs !== this.needs && needs !== this.rootNeeds) return new Lane(needs, false, priority, this.limits.keys.get(key))
+    if (needs !== this.needs && needs !== this.rootNeeds) {
+      return new Lane(needs, false, priority, this.limits.keys.get(key))
+    }
     const id = `${priority} ${needs === this.rootNeeds ? 1 : 0} ${key ?? ""}`
     let found = this.lanes.get(id)
     if (found === undefined || found.key.name !== key) {
@@ -238,7 +262,9 @@ export class Profile {
         let counter = table.get(tag)
         if (counter === undefined) continue
         counter = shareAround(this.limits.admission, enclosing, counter) ?? counter
-        const max = counter.bucket === undefined ? counter.limit : Math.min(counter.limit, Math.floor(counter.bucket.burst))
+        const max = counter.bucket === undefined
+          ? counter.limit
+          : Math.min(counter.limit, Math.floor(counter.bucket.burst))
         if (counter.limit === 0) return { _tag: "LimitClosed", limit: tag }
         if (this.weight > max) return { _tag: "ExceedsLimit", limit: tag, weight: this.weight, max }
         counters.push(counter)
@@ -265,12 +291,18 @@ export const originOf = (counter: Counter): Counter => {
 
 /** What the slot has of `counter`, itself or a share of it. */
 export const holding = (slot: Slot, counter: Counter): Counter | undefined => {
-  if (slot.needs === undefined || slot.phase === Pending || slot.phase === Waiting || slot.phase === Returned) return undefined
+  if (slot.needs === undefined || slot.phase === Pending || slot.phase === Waiting || slot.phase === Returned) {
+    return undefined
+  }
   return slot.needs.counters.find((one) => originOf(one) === counter)
 }
 
 /** The share of the nearest slot around that holds on to `counter`. */
-export const shareAround = (admission: Admission, enclosing: Slot | undefined, counter: Counter): Counter | undefined => {
+export const shareAround = (
+  admission: Admission,
+  enclosing: Slot | undefined,
+  counter: Counter
+): Counter | undefined => {
   for (let slot = enclosing; slot !== undefined; slot = slot.enclosing) {
     const held = holding(slot, counter)
     if (held !== undefined && admission.persists(slot, held)) return admission.share(slot, held)

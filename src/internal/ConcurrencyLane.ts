@@ -190,6 +190,8 @@ export interface Wait {
   gates?: Array<Counter>
   readonly acquire: Slot | undefined
   proceed: () => void
+  /** Ends the wait because a changed limit made it endless. */
+  deny?: (cycle: ReadonlyArray<string>) => void
 }
 
 /** Slots that ask for the same: first come first, but for children, which go before what is younger than their root. */

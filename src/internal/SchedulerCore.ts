@@ -270,6 +270,11 @@ export class Core {
     if (lane.key.name !== undefined) run.set({ key: lane.key.name })
     const admitted = admission.enter(run, lane)
     if (!admitted) {
+      const cycle = run.rarely.onReadmitted === undefined ? undefined : Concurrency.deadlockOf(run, needs)
+      if (cycle !== undefined) {
+        admission.leave(run)
+        return run.refuse({ _tag: "Deadlock", cycle })
+      }
       if (options?.whenFull === "fail") {
         const limits = run.waitingFor().map((reason) => reason._tag === "Limit" ? reason.limit : "")
         admission.leave(run)
@@ -439,6 +444,7 @@ export class Core {
     }
     admission.proceed()
     if (wasSettled) return this.startNow()
+    if (this.inline) run.rarely.onInline?.()
     run.letGo()
     this.startNow()
     if (!run.observed && Exit.isFailure(exit)) this.nobodyCares(run)
@@ -452,8 +458,10 @@ export class Core {
 
   private leaveTree(run: Run<any, any>): void {
     const root = run.treeRoot
-    const { ownsTree, tree } = root.rarely
-    root.set({ tree: tree - 1 })
+    const { tree } = root.rarely
+    // Granted, and ended before it was told so: the tree is its own all the same.
+    const ownsTree = root.rarely.ownsTree || (run === root && run.phase === Concurrency.Held)
+    root.set({ tree: tree - 1, ownsTree })
     if (tree > 1 || !ownsTree) return
     root.set({ ownsTree: false })
     const trees = this.limits.trees!

@@ -159,6 +159,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   start(): void {
     this.cancelTimer()
     this.core.unqueued(this)
+    if (this.settled !== undefined) return
     if (this.treeRoot === this && this.core.limits.trees !== undefined) this.set({ ownsTree: true })
     if (this.rarely.onReadmitted !== undefined) this.readmitted()
     else this.core.launch(this)

@@ -604,6 +604,28 @@ export const schedulerSuite = (name: string, layer: Layer.Layer<Services>, optio
           yield* Fiber.join(holder)
         }))
 
+      law(
+        "a limit that is lowered below who waits refuses it there; a stop ends it without it having run",
+        () =>
+          Effect.gen(function*() {
+            yield* Concurrency.create("lowered", 1)
+            yield* Concurrency.create("one", 1)
+            const latch = yield* Latch.make()
+            const holder = yield* Effect.forkChild(Concurrency.withSlot({ tags: ["lowered", "one"] })(latch.await))
+            yield* quiet
+            const lowered = yield* Effect.forkChild(Effect.exit(Task.withTags("lowered")(never)))
+            const stopped = yield* Effect.forkChild(Effect.exit(Task.withTags("one")(never)))
+            yield* quiet
+            yield* Concurrency.create("lowered", 0)
+            assert.strictEqual(refusalOf(yield* Fiber.join(lowered))?._tag, "LimitClosed")
+            yield* Scheduler.close
+            const exit = yield* Fiber.join(stopped)
+            assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+            yield* latch.open
+            yield* Fiber.join(holder)
+          })
+      )
+
       law("a child's refusal is not its parent's", () =>
         Effect.gen(function*() {
           yield* Concurrency.create("shut", 0)

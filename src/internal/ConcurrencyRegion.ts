@@ -1,0 +1,192 @@
+/** Code that is no task, under tag limits: a slot without a pool, held until the code ends. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { AdmissionReason, Demand } from "../Concurrency.ts"
+import { InvalidOptionError } from "../InvalidOptionError.ts"
+import type { Admission } from "./ConcurrencyAdmission.ts"
+import { checkDuration, checkPriority, holding, originOf, type Profile } from "./ConcurrencyDemand.ts"
+import { Away, type Counter, Held, type Needs, Slot } from "./ConcurrencyLane.ts"
+import { limitName, type Shared } from "./ConcurrencyShared.ts"
+import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
+
+/** A piece of code under tag limits. */
+class Region extends Slot {
+  readonly id: string
+  readonly name: string
+  readonly clock: Clock.Clock
+  readonly run: Slot | undefined
+  readonly admission: Admission
+  readonly profile: Profile
+  readonly enclosing: Slot | undefined
+  granted: () => void = () => {}
+  refused: (reason: AdmissionReason) => void = () => {}
+  constructor(
+    admission: Admission,
+    profile: Profile,
+    enclosing: Slot | undefined,
+    run: Slot | undefined,
+    clock: Clock.Clock
+  ) {
+    super()
+    this.enclosing = enclosing
+    this.admission = admission
+    this.profile = profile
+    this.run = run
+    this.clock = clock
+    this.seq = ++admission.seq
+    this.id = `slot-${this.seq}`
+    this.name = profile.tags.join("+")
+  }
+  override get region(): boolean {
+    return true
+  }
+  start(): void {
+    this.granted()
+  }
+  refuse(reason: AdmissionReason): void {
+    this.refused(reason)
+  }
+  resolve(): Needs | AdmissionReason {
+    const needs = this.profile.resolve(this.enclosing, false)
+    if ("_tag" in needs) return needs
+    const counters = needs.counters.filter((counter) => !ownHas(this, originOf(counter)))
+    return { counters, weights: counters.map(() => this.profile.weight), holds: true }
+  }
+}
+
+export const enterRegion = <A, E, R, A2>(
+  shared: Shared,
+  context: Context.Context<never>,
+  where: string,
+  demand: Demand,
+  effect: Effect.Effect<A, E, R>,
+  refused: (reason: AdmissionReason, name: string) => Effect.Effect<A2>
+): Effect.Effect<A | A2, E, R> => {
+  const around = innermost(context)
+  const run = runSlot(context)
+  let region: Region
+  let key: string | undefined
+  let timeout: Duration.Duration | undefined
+  try {
+    region = new Region(
+      shared.admission,
+      shared.regions.profile(where, demand, ""),
+      around,
+      run,
+      Context.get(context, Clock.Clock)
+    )
+    region.priority = demand.priority === undefined ? run?.priority ?? 20 : checkPriority(where, demand.priority)
+    key = demand.key
+    timeout = demand.admissionTimeout === undefined
+      ? undefined
+      : checkDuration(where, "admissionTimeout", demand.admissionTimeout)
+    checkWhenFull(where, demand.whenFull)
+  } catch (error) {
+    return Effect.die(error)
+  }
+  region.rootSeq = run === undefined ? region.seq : run.rootSeq
+  region.depth = run === undefined ? 0 : run.depth + 1
+  const admission = shared.admission
+  // Tags the run has lend no more while this region lasts.
+  const pinned: Array<[Slot, Counter]> = []
+  for (const tag of region.profile.tags) {
+    const counter = shared.table.get(tag)
+    const has = counter === undefined ? undefined : ownHas(region, counter)
+    if (has === undefined || has.region) continue
+    pinned.push([has, holding(has, counter!)!])
+  }
+  const needs = resolveRegion(region, shared)
+  if ("_tag" in needs) return refused(needs, region.name)
+  const body = needs.counters.length === 0 ? effect : Effect.provideService(effect, CurrentRegion, region as Slot)
+  return Effect.uninterruptibleMask((restore): Effect.Effect<A | A2, E, R> =>
+    Effect.suspend((): Effect.Effect<A | A2, E, R> => {
+      for (const [slot, counter] of pinned) admission.pin(slot, counter)
+      if (needs.counters.length > 0) shared.open.add(region)
+      const leave = () => {
+        if (needs.counters.length > 0) admission.end(region)
+        shared.open.delete(region)
+        for (const [slot, counter] of pinned) admission.unpin(slot, counter)
+        admission.drain()
+      }
+      const use = Effect.onExit(restore(body), () => Effect.sync(leave))
+      if (needs.counters.length === 0) return use
+      const lane = shared.regions.keys.get(key)
+      if (admission.tryAcquire(region, needs, lane)) return use
+      const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
+      if (demand.whenFull === "fail") {
+        const full = needs.counters.filter((counter, i) =>
+          counter.active + counter.take(needs.weights[i]!) > counter.limit
+        )
+        return no({ _tag: "WouldWait", limits: full.map(limitName) })
+      }
+      const chain = chainOf(context)
+      const waiting = new Waits(chain, [], false, region)
+      const cycle = waiting.cycle(needs)
+      if (cycle !== undefined) return no({ _tag: "Deadlock", cycle })
+      const acquired = Effect.callback<AdmissionReason | undefined>((resume) => {
+        region.granted = () => {
+          for (const slot of chain) {
+            slot.waits?.splice(slot.waits.indexOf(waiting.wait), 1)
+            if (slot.waits?.length === 0) slot.waits = undefined
+          }
+          waiting.over()
+          resume(Effect.succeed(undefined))
+        }
+        region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
+        waiting.begin()
+        const together = chain.filter((slot) =>
+          slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
+        )
+        if (admission.acquire(region, needs, together.length === 0 ? undefined : together, lane)) {
+          return region.granted()
+        }
+        return Effect.suspend(() => {
+          if (region.phase === Held) return Effect.void
+          admission.leave(region)
+          return waiting.settled
+        })
+      })
+      const bounded = timeout === undefined ? restore(acquired) : restore(acquired).pipe(
+        Effect.timeoutOrElse({
+          duration: timeout,
+          orElse: () => Effect.succeed<AdmissionReason>({ _tag: "Timeout", after: timeout })
+        })
+      )
+      return Effect.flatMap(
+        Effect.onExit(bounded, (exit) => Exit.isFailure(exit) ? Effect.sync(leave) : Effect.void),
+        (reason): Effect.Effect<A | A2, E, R> => reason === undefined ? use : no(reason)
+      )
+    })
+  )
+}
+
+const resolveRegion = (region: Region, shared: Shared): Needs | AdmissionReason => {
+  // Tags that are free again cannot be refused.
+  const asked = region.profile.tags.filter((tag) => {
+    const counter = shared.table.get(tag)
+    return counter !== undefined && ownHas(region, counter) === undefined
+  })
+  if (asked.length === 0) return { counters: [], weights: [], holds: true }
+  const profile = asked.length === region.profile.tags.length
+    ? region.profile
+    : shared.regions.profile("Concurrency.withSlot", { tags: asked, weight: region.profile.weight }, "")
+  const needs = profile.resolve(region.enclosing, false)
+  return "_tag" in needs ? needs : { counters: needs.counters, weights: needs.weights, holds: true }
+}
+
+/** The slot of the same run around `slot` that has `counter` already. */
+const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
+  for (let around = slot.enclosing; around !== undefined && around.run === slot.run; around = around.enclosing) {
+    if (holding(around, counter) !== undefined) return around
+    if (around === around.run) return undefined
+  }
+  return undefined
+}
+
+export const checkWhenFull = (where: string, whenFull: unknown): void => {
+  if (whenFull === undefined || whenFull === "wait" || whenFull === "fail") return
+  throw new InvalidOptionError({ where, field: "whenFull", rule: `must be "wait" or "fail"`, value: whenFull })
+}

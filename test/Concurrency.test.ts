@@ -1,0 +1,59 @@
+/** Waits that become endless while nobody begins one. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber, Latch } from "effect"
+import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import { quiet } from "./suites/Quiet.ts"
+it.effect(
+  "a limit lowered under a holder that waits for another ends the wait that became endless",
+  () =>
+    Effect.gen(function*() {
+      yield* Concurrency.create("gpu", { limit: 2, whileWaiting: "hold" })
+      const gate = yield* Latch.make()
+      const blocker = yield* Task.fork(Task.make("blocker", gate.await, { tags: ["gpu"] }))
+      let q: any
+      const p = yield* Task.fork(
+        Task.make("p", Effect.andThen(Effect.yieldNow, Effect.suspend(() => TaskRun.join(q))), { tags: ["gpu"] })
+      )
+      q = yield* Task.fork(Task.make("q", Effect.succeed(1), { tags: ["gpu"] }))
+      yield* quiet
+      assert.strictEqual((yield* p.state)._tag, "Suspended")
+      yield* Concurrency.create("gpu", { limit: 1, whileWaiting: "hold" })
+      yield* gate.open
+      const exit: any = yield* p.exit
+      assert.strictEqual(exit.cause.reasons[0].defect.reason._tag, "Deadlock")
+      yield* TaskRun.join(q)
+      yield* TaskRun.join(blocker)
+    }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))),
+  3000
+)
+it.effect(
+  "a joiner that holds what a run needs for its next attempt is refused, and the run goes on",
+  () =>
+    Effect.gen(function*() {
+      yield* Concurrency.create("gpu", 1)
+      const gate = yield* Latch.make()
+      const go = yield* Latch.make()
+      let n = 0
+      const q = yield* Task.fork(
+        Task.make(
+          "q",
+          Effect.suspend(() => ++n === 1 ? Effect.andThen(gate.await, Effect.fail("once")) : Effect.succeed(n)),
+          { tags: ["gpu"] }
+        ).pipe(Task.withRetry({ times: 2 }))
+      )
+      const fiber = yield* Effect.forkChild(
+        Task.make("p", Effect.andThen(go.await, Concurrency.withSlot({ tags: ["cpu", "gpu"] })(TaskRun.join(q))))
+      )
+      yield* quiet
+      yield* go.open
+      yield* quiet
+      yield* gate.open
+      const exit: any = yield* Fiber.await(fiber)
+      assert.deepStrictEqual(exit.cause.reasons[0].defect.reason, {
+        _tag: "Deadlock",
+        cycle: ["p", "q", "gpu", "cpu+gpu"]
+      })
+      assert.strictEqual(yield* TaskRun.join(q), 2)
+    }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))),
+  3000
+)
