@@ -7,11 +7,11 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import { findDeadlock } from "./internal/ConcurrencyDeadlock.ts"
 import {
   checkDuration,

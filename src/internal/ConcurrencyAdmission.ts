@@ -25,11 +25,7 @@ import {
   type Wait,
   Waiting
 } from "./ConcurrencyLane.ts"
-
-/** Law 5: a run passed over this often for its size reserves the limits it needs. */
-const MAX_OVERTAKES = 64
-/** How many overtaken lanes are counted at one limit; the best-ranking ones. */
-const MAX_CONTENDERS = 8
+import { Overtaking } from "./ConcurrencyOvertaking.ts"
 
 export class Admission {
   seq = 0
@@ -43,7 +39,7 @@ export class Admission {
   private draining = false
   private paused = 0
   private flushing = false
-  private readonly reserving = new Set<Lane>()
+  private readonly overtaking = new Overtaking((counter) => this.touch(counter))
   /** Where slots are to be found that may hold something: the live runs of each scheduler, the `withSlot` regions. */
   readonly sources = new Set<Iterable<Slot>>()
 
@@ -75,13 +71,13 @@ export class Admission {
       const weight = counter.take(weights[i]!)
       if (counter.active + weight > counter.limit) {
         if (lane.resume && weight > counter.limit) continue
-        if (counter.active < counter.limit && lane.size > 0) this.contend(lane, counter)
+        if (counter.active < counter.limit && lane.size > 0) this.overtaking.contend(lane, counter)
         return counter
       }
       if (counter.bucket !== undefined && !lane.resume && !this.hasTokens(counter, counter.bucket, weight, slot)) {
         return counter
       }
-      if (counter.contenders !== undefined && this.reservedAgainst(counter, lane, slot)) return counter
+      if (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, lane, slot)) return counter
     }
     return undefined
   }
@@ -93,7 +89,7 @@ export class Admission {
       const weight = counter.take(weights[i]!)
       if (counter.active + weight > counter.limit) return !(lane.resume && weight > counter.limit)
       return counter === lane.at?.counter ||
-        (counter.contenders !== undefined && this.reservedAgainst(counter, lane, slot))
+        (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, lane, slot))
     })
   }
 
@@ -107,9 +103,9 @@ export class Admission {
     if (lane.size === 0) this.close(lane)
     else if (wasFirst) {
       lane.at!.moved(lane)
-      this.reserving.delete(lane)
+      this.overtaking.reserving.delete(lane)
     }
-    if (lane.contends !== undefined) this.touchContended(lane)
+    if (lane.contends !== undefined) this.overtaking.touchContended(lane)
     this.drain()
   }
 
@@ -444,7 +440,7 @@ export class Admission {
     const counters = lane.needs.counters
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
-      if (counter.contenders !== undefined) this.overtake(counter, lane, slot)
+      if (counter.contenders !== undefined) this.overtaking.overtake(counter, lane, slot)
       if (counter.bucket !== undefined && !lane.resume) counter.bucket.tokens -= lane.needs.weights[i]!
     }
     if (slot.phase === Retaking) this.takeBack(slot)
@@ -536,7 +532,7 @@ export class Admission {
   private close(lane: Lane): void {
     lane.at?.remove(lane)
     this.lanes.delete(lane)
-    if (lane.contends !== undefined) this.withdraw(lane)
+    if (lane.contends !== undefined) this.overtaking.withdraw(lane)
     lane.overtaken = 0
     const key = lane.key as FairKey
     if (key.waiting === 0 && key.clock !== undefined) key.clock.idle(key)
@@ -551,7 +547,7 @@ export class Admission {
       if (heap === undefined) counter.heaps.push(heap = new LaneHeap(counter, weight))
     }
     heap.add(lane)
-    if (counter.active < counter.limit && weight > 1) this.contend(lane, counter)
+    if (counter.active < counter.limit && weight > 1) this.overtaking.contend(lane, counter)
   }
 
   /** Something of this counter came free: its lanes are to be looked at. */
@@ -571,7 +567,7 @@ export class Admission {
       if (lane === undefined) continue
       const weight = counter.take(heap.weight)
       if (counter.active + weight > counter.limit && !(lane.resume && weight > counter.limit)) {
-        if (counter.active < counter.limit) this.contend(lane, counter)
+        if (counter.active < counter.limit) this.overtaking.contend(lane, counter)
         continue
       }
       if (best === undefined || before(lane, lane.first!, best, best.first!)) best = lane
@@ -599,7 +595,9 @@ export class Admission {
   drain(): void {
     if (this.draining || this.paused > 0) return
     this.draining = true
-    if (this.reserving.size > 0) { for (const lane of this.reserving) this.touchContended(lane) }
+    if (this.overtaking.reserving.size > 0) {
+      for (const lane of this.overtaking.reserving) this.overtaking.touchContended(lane)
+    }
     const dirty = this.dirty
     while (dirty.length > 0) {
       let best: Lane | undefined
@@ -620,15 +618,15 @@ export class Admission {
         const lane = best
         this.unqueue(slot, lane)
         this.admit(slot, lane)
-        if (lane.contends !== undefined && this.reserving.delete(lane)) this.touchContended(lane)
+        if (lane.contends !== undefined && this.overtaking.reserving.delete(lane)) this.overtaking.touchContended(lane)
         if (lane.size === 0) this.close(lane)
         else lane.at!.moved(lane)
         this.granted.push(slot)
       } else if (blocker === from) this.clean(from, dirty.indexOf(from))
       else {
         if (tagsOf(best.needs) > 1) {
-          this.contend(best, from!)
-          this.contend(best, blocker)
+          this.overtaking.contend(best, from!)
+          this.overtaking.contend(best, blocker)
         }
         best.at!.remove(best)
         this.park(best, blocker)
@@ -672,72 +670,6 @@ export class Admission {
       if (this.todo.length > 0) { for (const f of this.todo.splice(0)) f() }
     }
     this.flushing = false
-  }
-
-  // ─── the bound on overtaking
-
-  private contend(lane: Lane, counter: Counter): void {
-    const contends = lane.contends ??= new Map()
-    if (contends.has(counter)) return
-    const contenders = counter.contenders ??= []
-    if (contenders.length >= MAX_CONTENDERS) {
-      let worst = 0
-      for (let i = 1; i < contenders.length; i++) {
-        if (before(contenders[worst]!, contenders[worst]!.first!, contenders[i]!, contenders[i]!.first!)) worst = i
-      }
-      const out = contenders[worst]!
-      if (lane.first === undefined || !before(lane, lane.first, out, out.first!)) return
-      contenders.splice(worst, 1)
-      out.contends!.delete(counter)
-    }
-    contends.set(counter, 0)
-    contenders.push(lane)
-  }
-
-  private withdraw(lane: Lane): void {
-    this.reserving.delete(lane)
-    for (const counter of lane.contends!.keys()) {
-      const contenders = counter.contenders!
-      contenders.splice(contenders.indexOf(lane), 1)
-      if (contenders.length === 0) counter.contenders = undefined
-      this.touch(counter)
-    }
-    lane.contends = undefined
-  }
-
-  private touchContended(lane: Lane): void {
-    if (lane.contends !== undefined) { for (const counter of lane.contends.keys()) this.touch(counter) }
-  }
-
-  /** `slot` was admitted at `counter`: those ranking before it that are passed over there count it. */
-  private overtake(counter: Counter, lane: Lane, slot: Slot): void {
-    for (const other of counter.contenders!) {
-      if (other === lane || other.first === undefined || !before(other, other.first, lane, slot)) continue
-      other.contends!.set(counter, other.contends!.get(counter)! + 1)
-      if (++other.overtaken - other.first.overtakenBefore >= MAX_OVERTAKES) this.reserving.add(other)
-    }
-  }
-
-  /** Whether an older slot passed over too often keeps `counter` for itself. */
-  private reservedAgainst(counter: Counter, lane: Lane, slot: Slot): boolean {
-    for (const other of counter.contenders!) {
-      if (other === lane || other.first === undefined) continue
-      if (other.overtaken - other.first.overtakenBefore < MAX_OVERTAKES) continue
-      if (before(other, other.first, lane, slot) && this.reserves(other)) return true
-    }
-    return false
-  }
-
-  /** Keeping limits free helps only if nothing else it lacks is taken by someone who waits, or has not moved at all. */
-  private reserves(lane: Lane): boolean {
-    const { counters, weights } = lane.needs
-    for (let i = 0; i < counters.length; i++) {
-      const counter = counters[i]!
-      if (counter.active + counter.take(weights[i]!) <= counter.limit) continue
-      if (counter.heldBy !== undefined && counter.heldBy.size > 0) return false
-      if (!(lane.contends!.get(counter)! > 0)) return false
-    }
-    return true
   }
 
   // ─── limits that come, go and change

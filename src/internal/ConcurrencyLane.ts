@@ -204,7 +204,9 @@ export class Lane {
   at: LaneHeap | undefined = undefined
   index = -1
   virtual = 0
+  /** How often its head was passed over, and by whom last. */
   overtaken = 0
+  overtaker: Slot | undefined = undefined
   contends: Map<Counter, number> | undefined = undefined
   needs: Needs
   readonly resume: boolean
