@@ -138,10 +138,10 @@ export const Listeners: Context.Reference<ReadonlyArray<Listener>> = Context.Ref
 )
 
 /** Tells each listener, in order; what one of them throws stops nobody. */
-export const publish = (listeners: Iterable<Listener>, event: RunEvent): void => {
-  for (const listener of listeners) {
+export const publish = (listeners: ReadonlyArray<Listener>, event: RunEvent): void => {
+  for (let i = 0; i < listeners.length; i++) {
     try {
-      listener(event)
+      listeners[i]!(event)
     } catch (error) {
       reportThrow(error)
     }

@@ -103,19 +103,38 @@ export const awaitAny = <A, E>(runs: Iterable<TaskRun<A, E>>): Effect.Effect<Tas
 
 /** Each run once it has ended, in the order they end. */
 export const asCompleted = <A, E>(runs: Iterable<TaskRun<A, E>>): Stream.Stream<TaskRun<A, E>> =>
-  Stream.unwrap(Effect.sync(() => {
+  Stream.unwrap(Effect.withFiber((fiber) => {
     const pending = new Set([...runs].map((run) => ({ run })))
-    return Stream.unfold(pending, (pending) => {
-      if (pending.size === 0) return Effect.succeed(undefined)
-      return Effect.map(awaitAny([...pending].map(({ run }) => run)), (run) => {
-        for (const entry of pending) {
-          if (entry.run !== run) continue
-          pending.delete(entry)
-          break
+    const ended: Array<TaskRun<A, E>> = []
+    let next = 0
+    let tell: (() => void) | undefined
+    const all = pending.size
+    for (const entry of pending) {
+      const end = () => {
+        pending.delete(entry)
+        ended.push(entry.run)
+        tell?.()
+      }
+      if (entry.run instanceof Handle) entry.run.observe(end, true)
+      else Effect.runForkWith(fiber.context)(entry.run.exit).addObserver(end)
+    }
+    const another = Effect.withFiber<void>((fiber) => {
+      // Named only where a wait could close a cycle: inside a run.
+      const inside = Concurrency.innermost(fiber.context) !== undefined
+      const targets = inside ? [...pending].map(({ run }) => run).filter((run) => run instanceof Handle) : []
+      return Concurrency.waitFor(fiber.context, targets, true, (done) => {
+        tell = done
+        return () => {
+          tell = undefined
         }
-        return [run, pending] as const
-      })
+      }, () => Effect.void)
     })
+    return Effect.succeed(Stream.unfold(undefined, () =>
+      Effect.suspend(() => {
+        if (next === all) return Effect.succeed(undefined)
+        const emit = Effect.sync(() => [ended[next++]!, undefined] as const)
+        return next < ended.length ? emit : Effect.andThen(another, emit)
+      })))
   }))
 
 /** Waits so long at most, and says who has ended and who has not; nobody is interrupted. */
@@ -280,7 +299,10 @@ const awaitHandles = (runs: ReadonlyArray<TaskRun<unknown, unknown>>, any: boole
         let left = any ? 1 : handles.length
         const offs: Array<() => void> = []
         const one = () => {
-          if (--left === 0) done()
+          if (--left !== 0) return
+          // Those that lost keep no trace of the wait.
+          if (any) { for (const off of offs) off() }
+          done()
         }
         for (const handle of handles) offs.push(handle.observe(one, lends))
         return () => {

@@ -77,11 +77,16 @@ class World {
     return this.chain.has(slot) ? [...waits, this.wait] : waits
   }
 
+  /** It would lend what it has; one that still asks for its first slot has nothing. */
+  private lends(slot: Slot): boolean {
+    return this.chain.has(slot) && slot.phase !== Waiting && slot.phase !== Pending
+  }
+
   /** What the slot must take before it goes on. */
   private wanted(slot: Slot): Array<[Counter, number]> {
     const wanted: Array<[Counter, number]> = []
     const needs = slot.needs
-    const lent = slot.phase === Away || slot.phase === Retaking || this.chain.has(slot)
+    const lent = slot.phase === Away || slot.phase === Retaking || this.lends(slot)
     if (needs !== undefined && (slot.phase === Waiting || slot.phase === Pending || lent)) {
       needs.counters.forEach((counter, i) => {
         const keeps = lent && (counter.hold || slot.region || slot.pins?.has(counter) === true)
@@ -104,6 +109,7 @@ class World {
     const holders = new Set(counter.heldBy)
     for (const slot of this.chain) {
       if (
+        this.lends(slot) &&
         slot.needs?.counters.some((one) =>
           current(one) === counter && (one.hold || slot.region || slot.pins?.has(one) === true)
         )

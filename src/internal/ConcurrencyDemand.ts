@@ -5,6 +5,13 @@ import { InvalidOptionError } from "../InvalidOptionError.ts"
 import { type Admission, KeyClock, shareHolder, shareOrigin } from "./ConcurrencyAdmission.ts"
 import { Counter, Lane, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLane.ts"
 
+const sameTags = (given: ReadonlyArray<string>, tags: ReadonlyArray<string> | undefined): boolean => {
+  if (tags === undefined) return given.length === 0
+  if (tags.length !== given.length) return false
+  for (let i = 0; i < given.length; i++) if (given[i] !== tags[i]) return false
+  return true
+}
+
 const priorities: Readonly<Record<string, number>> = { critical: 0, high: 10, normal: 20, low: 30 }
 
 const invalid = (where: string, field: string, rule: string, value: unknown): never => {
@@ -149,10 +156,8 @@ export class Limits {
   profile(where: string, demand: Asked, name: string): Profile {
     const last = this.last
     if (
-      last !== undefined && last.tagsGiven === demand.tags && last.weight === (demand.weight ?? 1) &&
-      last.limit === demand.limit &&
-      (demand.limit === undefined || last.name === name) &&
-      (last.tagsGiven === undefined || last.tagsGiven.length === last.length)
+      last !== undefined && last.weight === (demand.weight ?? 1) && last.limit === demand.limit &&
+      (demand.limit === undefined || last.name === name) && sameTags(last.given, demand.tags)
     ) return last
     return this.last = this.intern(where, demand, name)
   }
@@ -180,11 +185,9 @@ export class Limits {
     let profile = this.profiles.get(id)
     if (profile === undefined) {
       if (this.profiles.size >= 4096) this.profiles.clear()
-      profile = new Profile(this, [...new Set(tags)], weight, limit, name)
+      profile = new Profile(this, tags, weight, limit, name)
       this.profiles.set(id, profile)
     }
-    profile.tagsGiven = demand.tags
-    profile.length = tags.length
     return profile
   }
 }
@@ -193,8 +196,8 @@ export type Asked = Pick<Demand, "tags" | "weight"> & { readonly limit?: Limit |
 
 /** One validated demand under the limits of one scheduler. */
 export class Profile {
-  tagsGiven: ReadonlyArray<string> | undefined = undefined
-  length = 0
+  /** The tags as they were given; a copy, as the caller may go on to change its own. */
+  readonly given: ReadonlyArray<string>
   private needs: Needs | AdmissionReason | undefined
   private rootNeeds: Needs | AdmissionReason | undefined
   private version = -1
@@ -207,7 +210,8 @@ export class Profile {
   readonly name: string
   constructor(limits: Limits, tags: ReadonlyArray<string>, weight: number, limit: Limit | undefined, name: string) {
     this.limits = limits
-    this.tags = tags
+    this.given = tags.slice()
+    this.tags = Object.freeze([...new Set(tags)])
     this.weight = weight
     this.limit = limit
     this.name = name

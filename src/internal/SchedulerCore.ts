@@ -95,13 +95,38 @@ export class Core {
   // ─── events
 
   fact(run: Run<any, any>): { at: DateTime.Utc; scheduler: string; run: RunEvent.RunInfo } {
-    return { at: DateTime.makeUnsafe(run.clock.currentTimeMillisUnsafe()), scheduler: this.id, run: run.info }
+    return { at: this.at(run.clock.currentTimeMillisUnsafe()), scheduler: this.id, run: run.info }
   }
+
+  // The four facts of every run are written out: spreading costs as much as the rest of them.
+  private submitted(run: Run<any, any>): void {
+    this.emit({ _tag: "Submitted", at: this.at(run.submittedAt), scheduler: this.id, run: run.info })
+  }
+
+  private waiting(run: Run<any, any>, reasons: ReadonlyArray<TaskRun.WaitReason>): void {
+    const at = this.at(run.clock.currentTimeMillisUnsafe())
+    this.emit({ _tag: "Waiting", at, scheduler: this.id, run: run.info, for: reasons })
+  }
+
+  started(run: Run<any, any>): void {
+    const now = run.clock.currentTimeMillisUnsafe()
+    if (run.startedAt < 0) run.startedAt = now
+    this.emit({ _tag: "Started", at: this.at(now), scheduler: this.id, run: run.info, attempt: run.attempt })
+  }
+
+  // Facts of one millisecond share its time.
+  private at(millis: number): DateTime.Utc {
+    return millis === this.lastMillis
+      ? this.lastAt
+      : (this.lastMillis = millis, this.lastAt = DateTime.makeUnsafe(millis))
+  }
+  private lastMillis = 0
+  private lastAt = DateTime.makeUnsafe(0)
 
   emit(event: RunEvent.RunEvent): void {
     Object.freeze(event)
     RunEvent.publish(this.outer, event)
-    if (this.inner.size > 0) RunEvent.publish(this.inner, event)
+    if (this.inner.size > 0) RunEvent.publish([...this.inner], event)
   }
 
   /** Never drops and never blocks a run: what a slow reader has not read yet waits in its own queue. */
@@ -211,7 +236,7 @@ export class Core {
     this.members.add(run)
     if (this.limits.trees !== undefined) this.enterTree(run)
     if (run.name !== this.lastName) this.seen(run.name)
-    if (this.listening) this.emit({ _tag: "Submitted", ...this.fact(run) })
+    if (this.listening) this.submitted(run)
     if (!this.accepts(run, awaited)) return run.refuse({ _tag: "SchedulerClosed", scheduler: this.id })
     if (options?.after !== undefined) this.dependOn(run, options.after, options)
     else this.enqueue(run, options)
@@ -266,7 +291,11 @@ export class Core {
     const needs = run.resolve()
     if ("_tag" in needs) return run.refuse(needs)
     run.needs = needs
-    const lane = run.profile.laneOf(needs, run.priority, options?.key ?? run.rarely.key ?? run.origin.parent?.rarely.key)
+    const lane = run.profile.laneOf(
+      needs,
+      run.priority,
+      options?.key ?? run.rarely.key ?? run.origin.parent?.rarely.key
+    )
     if (lane.key.name !== undefined) run.set({ key: lane.key.name })
     const admitted = admission.enter(run, lane)
     if (!admitted) {
@@ -288,7 +317,7 @@ export class Core {
       run.isQueued = true
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
     }
-    if (this.listening) this.emit({ _tag: "Waiting", ...this.fact(run), for: admitted ? [] : run.waitingFor() })
+    if (this.listening) this.waiting(run, admitted ? noReasons : run.waitingFor())
     if (admitted) run.start()
   }
 
@@ -477,7 +506,9 @@ export class Core {
     const started = run.startedAt < 0 ? admitted : run.startedAt
     this.emit({
       _tag: "Finished",
-      ...this.fact(run),
+      at: this.at(now),
+      scheduler: this.id,
+      run: run.info,
       outcome: run.outcome,
       inQueue: Duration.millis(started - submitted),
       duration: Duration.millis(now - started),
@@ -591,6 +622,8 @@ export class Core {
 }
 
 const noOptions: ForkOptions = {}
+
+const noReasons: ReadonlyArray<TaskRun.WaitReason> = Object.freeze([])
 
 const outside = (context: Context.Context<any>): Context.Context<any> =>
   Context.omit(TaskRun.CurrentRun)(Context.add(context, Concurrency.CurrentRegion, undefined)) as Context.Context<any>

@@ -23,6 +23,15 @@ export const inlineFork = <A, E, R>(
             run.set({ onInline: () => resume(Effect.void) })
             core.submit(run, true, options)
             if (run.settled !== undefined) resume(Effect.void)
+            // A wait that can never end dies in the fiber that asked, as it does when it joins.
+            const waiter = run.origin.parent
+            const cycle = run.lane === undefined || waiter === undefined
+              ? undefined
+              : Concurrency.deadlockOf(run, run.needs!)
+            if (cycle !== undefined) {
+              resume(Effect.die(Concurrency.refusal(waiter!.id, waiter!.name, { _tag: "Deadlock", cycle })))
+              run.interruptUnsafe()
+            }
             return Effect.sync(() => run.interruptUnsafe())
           })
           return Effect.andThen(
@@ -42,6 +51,8 @@ const body = <A, E>(core: Core, run: Run<A, E>): Effect.Effect<Run<A, E>> =>
       Effect.onExit((exit) => Effect.sync(() => core.settle(run, exit))),
       Effect.exit,
       // An interruption of the asking fiber is not an ending of the task alone.
-      Effect.flatMap((exit) => Exit.isFailure(exit) && fiber.pollUnsafe() !== undefined ? Effect.interrupt : Effect.succeed(run))
+      Effect.flatMap((exit) =>
+        Exit.isFailure(exit) && fiber.pollUnsafe() !== undefined ? Effect.interrupt : Effect.succeed(run)
+      )
     )
   })

@@ -142,8 +142,13 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     return this
   }
   get info(): RunEvent.RunInfo {
-    return Object.freeze({ id: this.id, name: this.name, tags: this.tags, parent: this.parent, root: this.root })
+    return this.snapshot ??= this.describe()
   }
+  private describe(): RunEvent.RunInfo {
+    const { id, name, parent, tags } = this
+    return Object.freeze({ id, name, tags, parent, root: parent === undefined ? id : this.root })
+  }
+  private snapshot: RunEvent.RunInfo | undefined
 
   // ─── admission
 
@@ -217,14 +222,14 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     this.fiber = undefined
     this.scope = undefined
     this.needs = undefined
+    this.snapshot = undefined
   }
 
   /** The context of the body; says that it starts. */
   enter(): Context.Context<any> {
     this.attempt++
     const scope = this.scope = new RunScope()
-    if (this.core.listening && this.startedAt < 0) this.startedAt = this.origin.clock.currentTimeMillisUnsafe()
-    if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
+    if (this.core.listening) this.core.started(this)
     return Context.addUnsafe(
       Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this),
       Scope.Scope.key,
@@ -307,7 +312,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const resume = this.rarely.onReadmitted!
     this.set({ onReadmitted: undefined })
     this.attempt++
-    if (this.core.listening) this.core.emit({ _tag: "Started", ...this.core.fact(this), attempt: this.attempt })
+    if (this.core.listening) this.core.started(this)
     resume(undefined)
   }
 
@@ -341,8 +346,14 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   waitingFor(): ReadonlyArray<TaskRun.WaitReason> {
     const lane = this.lane
     if (lane === undefined) return []
-    const names = new Set(this.core.limits.admission.blockers(lane, this).map(Concurrency.limitName))
-    return [...names].map((limit) => ({ _tag: "Limit", limit }))
+    const reasons: Array<TaskRun.WaitReason> = []
+    for (const counter of this.core.limits.admission.blockers(lane, this)) {
+      const limit = Concurrency.limitName(counter)
+      if (!reasons.some((reason) => reason._tag === "Limit" && reason.limit === limit)) {
+        reasons.push({ _tag: "Limit", limit })
+      }
+    }
+    return reasons
   }
 
   get outcome(): TaskRun.Outcome {

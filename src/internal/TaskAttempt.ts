@@ -7,7 +7,10 @@ import * as Schedule from "effect/Schedule"
 import * as Scheduler from "../Scheduler.ts"
 
 /** Interrupts the attempt so long after it started. */
-export const timed = <A, E, R>(body: Effect.Effect<A, E, R>, limit: Duration.Input): Effect.Effect<A, E | Cause.TimeoutError, R> =>
+export const timed = <A, E, R>(
+  body: Effect.Effect<A, E, R>,
+  limit: Duration.Input
+): Effect.Effect<A, E | Cause.TimeoutError, R> =>
   Effect.suspend(() => {
     const duration = Duration.fromInputUnsafe(limit)
     return Effect.timeoutOrElse(body, {

@@ -12,7 +12,9 @@ import * as TaskRun from "../TaskRun.ts"
 const MAX_FIBERS = 4096
 
 /** Submits what is a task, and says `undefined` of what is not. */
-export type Submit = (effect: Effect.Effect<any, any, any>) => Effect.Effect<TaskRun.TaskRun<unknown, unknown>, never, any> | undefined
+export type Submit = (
+  effect: Effect.Effect<any, any, any>
+) => Effect.Effect<TaskRun.TaskRun<unknown, unknown>, never, any> | undefined
 
 type Live = TaskRun.Handle<unknown, unknown> | Fiber.Fiber<unknown, unknown>
 
@@ -27,10 +29,19 @@ export const collect = <A, B, E, R>(
     const max = concurrency === undefined || concurrency === "unbounded" ? Infinity : concurrency
     if (!(max === Infinity || (Number.isInteger(max) && max >= 1))) {
       return Effect.die(
-        new InvalidOptionError({ where: "Task.forEach", field: "concurrency", rule: `must be an integer >= 1 or "unbounded"`, value: concurrency })
+        new InvalidOptionError({
+          where: "Task.forEach",
+          field: "concurrency",
+          rule: `must be an integer >= 1 or "unbounded"`,
+          value: concurrency
+        })
       )
     }
-    return new Collection(items, f, max, fiber.context as Context.Context<any>, submit).run() as Effect.Effect<Array<B>, E, R | Scheduler>
+    return new Collection(items, f, max, fiber.context as Context.Context<any>, submit).run() as Effect.Effect<
+      Array<B>,
+      E,
+      R | Scheduler
+    >
   })
 
 class Collection {
@@ -48,7 +59,13 @@ class Collection {
   private readonly max: number
   private readonly submitTask: Submit
   private readonly context: Context.Context<any>
-  constructor(items: ReadonlyArray<any>, f: (a: any, i: number) => Effect.Effect<any, any, any>, max: number, context: Context.Context<any>, submitTask: Submit) {
+  constructor(
+    items: ReadonlyArray<any>,
+    f: (a: any, i: number) => Effect.Effect<any, any, any>,
+    max: number,
+    context: Context.Context<any>,
+    submitTask: Submit
+  ) {
     this.submitTask = submitTask
     this.items = items
     this.f = f
@@ -83,7 +100,8 @@ class Collection {
   }
 
   private get hasRoom(): boolean {
-    return this.next < this.items.length && this.failure === undefined && this.live.size < this.max && this.fibers < MAX_FIBERS
+    return this.next < this.items.length && this.failure === undefined && this.live.size < this.max &&
+      this.fibers < MAX_FIBERS
   }
 
   /** Submits what may be submitted now. */

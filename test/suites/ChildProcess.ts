@@ -1,6 +1,6 @@
 /** A program of ours in a process of its own, with what it prints. */
 import { afterAll } from "@effect/vitest"
-import { type ChildProcess as NodeChildProcess, spawn } from "node:child_process"
+import { type ChildProcess as NodeChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 
 export interface Options {
@@ -19,6 +19,10 @@ export interface ChildProcess {
 }
 
 const nobody = 65534
+
+/** Whether a process that gave up root can run a program of this repository: not in a clone below /root. */
+export const nobodyMayRun = (file: string): boolean =>
+  process.getuid?.() !== 0 || spawnSync(process.execPath, ["--check", file], { uid: nobody, gid: nobody }).status === 0
 
 const live = new Set<NodeChildProcess>()
 
