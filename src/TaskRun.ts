@@ -213,7 +213,18 @@ export abstract class Handle<A, E> extends Concurrency.Slot implements TaskRun<A
   /** The result, once there; `onInterrupt` is what happens to the run when the waiter is interrupted. */
   joined(context: Context.Context<never>, onInterrupt: (() => Effect.Effect<void>) | undefined): Effect.Effect<A, E> {
     this.observed = true
-    return this.settled !== undefined ? this.settled : this.wait(context, () => this.settled!, onInterrupt)
+    if (this.settled !== undefined) return this.settled
+    if (onInterrupt !== undefined || Concurrency.innermost(context) !== undefined) {
+      return this.wait(context, () => this.settled!, onInterrupt)
+    }
+    // The commonest wait, of a fiber outside every run: nothing is lent and no cycle can close.
+    return Effect.callback((resume) => {
+      const done = () => resume(this.settled!)
+      this.late = added(this.late, done)
+      return Effect.sync(() => {
+        this.late = removed(this.late, done)
+      })
+    })
   }
 
   private wait<A2, E2>(

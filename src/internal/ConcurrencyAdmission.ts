@@ -34,6 +34,8 @@ export class Admission {
   readonly lanes = new Set<Lane>()
   /** How many slots hold on to limits while they wait; while none does, nobody looks for shares. */
   holding = 0
+  /** Some share was dissolved: what a slot needs may have to be followed to where it counts today. */
+  private forwards = false
   private readonly dirty: Array<Counter> = []
   private granted: Array<Slot> = []
   private draining = false
@@ -133,13 +135,16 @@ export class Admission {
   }
 
   private giveUpHolds(slot: Slot, needs: Needs, held: boolean): void {
-    if (slot.shares !== undefined) { for (const share of slot.shares.values()) this.dissolve(share, held) }
+    const { shares } = slot
+    // From here on it has nothing that a descendant could ask for a part of.
     slot.shares = undefined
+    slot.phase = Pending
+    if (shares !== undefined) { for (const share of shares.values()) this.dissolve(share, held) }
     if (needs.holds) this.holding--
     if (slot.pins !== undefined) this.holding -= slot.pins.size
     for (let i = 0; i < needs.counters.length; i++) {
       const counter = needs.counters[i]!
-      counter.heldBy?.delete(slot)
+      current(counter).heldBy?.delete(slot)
       if (counter.kind !== "tree" && (held || this.persists(slot, counter)) && !skipped(slot, counter)) {
         const now = current(counter)
         now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
@@ -155,6 +160,7 @@ export class Admission {
     if (held) share.active -= share.limit
     origin.active += share.active
     share.forward = origin
+    this.forwards = true
     share.removed = true
     if (share.heldBy !== undefined) {
       for (const holder of share.heldBy) (origin.heldBy ??= new Set()).add(holder)
@@ -212,7 +218,7 @@ export class Admission {
       slot.shares!.delete(counter)
       this.dissolve(share, slot.phase === Held)
     }
-    counter.heldBy?.delete(slot)
+    current(counter).heldBy?.delete(slot)
     if (slot.phase === Away || slot.phase === Retaking) {
       const needs = slot.needs!
       const now = current(counter)
@@ -283,7 +289,8 @@ export class Admission {
 
   /** What `lead` and the slots with it need to go on after a wait. */
   backNeeds(lead: Slot): Needs {
-    if (lead.together === undefined && !lead.needs!.holds && lead.shares === undefined && lead.pins === undefined) {
+    const plain = lead.together === undefined && !lead.needs!.holds && lead.shares === undefined && lead.pins === undefined
+    if (plain && !this.forwards) {
       return lead.needs!
     }
     const counters: Array<Counter> = []
@@ -292,8 +299,9 @@ export class Admission {
       const needs = slot.needs!
       for (let i = 0; i < needs.counters.length; i++) {
         const counter = needs.counters[i]!
-        if (this.persists(slot, counter) || counter.removed) continue
-        counters.push(counter)
+        const now = current(counter)
+        if (this.persists(slot, counter) || now.removed) continue
+        counters.push(now)
         weights.push(needs.weights[i]!)
       }
       if (slot.shares !== undefined) {

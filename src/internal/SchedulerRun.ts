@@ -52,6 +52,8 @@ class Seldom {
   /** Live runs of the tree; kept by the root of a sequential scheduler. */
   tree = 0
   ownsTree = false
+  /** Told that it is suspended. */
+  away = false
   /** Stops what waits for a time on its behalf. */
   timer: (() => void) | undefined = undefined
   onReadmitted: ((reason: Concurrency.AdmissionReason | undefined) => void) | undefined = undefined
@@ -191,11 +193,16 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   override resumed(): void {
+    // Each of its fibers that waited says so; the slot came back once.
+    if (!this.rarely.away) return
+    this.set({ away: false })
     if (this.core.listening) this.core.emit({ _tag: "Resumed", ...this.core.fact(this) })
   }
 
   override suspended(): void {
-    if (this.core.listening) this.core.emit({ _tag: "Suspended", ...this.core.fact(this), on: this.waitsFor() })
+    if (!this.core.listening) return
+    this.set({ away: true })
+    this.core.emit({ _tag: "Suspended", ...this.core.fact(this), on: this.waitsFor() })
   }
 
   waitsFor(): ReadonlyArray<string> {

@@ -41,7 +41,7 @@ export const leakGuard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effec
     )
     const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
     for (let turn = 0; turn < TURNS; turn++) yield* Effect.yieldNow
-    if (alive.size > 0 && Exit.isSuccess(exit)) return yield* Effect.die(new FiberLeak({ fibers: alive }))
+    if (alive.size > 0 && Exit.isSuccess(exit)) return yield* Effect.die(new FiberLeak({ fibers: new Map(alive) }))
     return yield* exit
   })
 

@@ -456,7 +456,16 @@ export const schedulerSuite = (name: string, layer: Layer.Layer<Services>, optio
           Effect.provide(layer),
           Effect.provideService(RunEvent.Listeners, [(event) => void events.push(event)]),
           leakGuard,
-          Effect.tap(() => Effect.sync(() => assert.deepStrictEqual(brokenLives(events), [])))
+          Effect.tap(() =>
+            Effect.sync(() => {
+              assert.deepStrictEqual(brokenLives(events), [])
+              // Those above, and one below "parent" and "losing" each.
+              assert.strictEqual(
+                events.filter((event) => event._tag === "Finished").length,
+                Object.keys(tasks).length + 2
+              )
+            })
+          )
         )
       })
 
