@@ -1,4 +1,5 @@
 /** I want to see how far it is: on a terminal one line that moves, in a log plain lines. */
+// @effect-diagnostics multipleEffectProvide:off
 import { Effect } from "effect"
 import { RunLog, Scheduler, Task } from "../src/index.ts"
 

@@ -1,4 +1,9 @@
 /** What must hold, by the numbers of the design: 6 and 7, on what waits. */
+// What must not type-check is written down here on purpose.
+// @effect-diagnostics missingEffectContext:off
+// @effect-diagnostics missingEffectError:off
+// @effect-diagnostics floatingEffect:off
+// @effect-diagnostics missingReturnYieldStar:off
 import { assert, describe, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"

@@ -1,4 +1,9 @@
 /** What must hold, by the numbers of the design: 1 to 5 and 10, on what runs, and when. */
+// What must not type-check is written down here on purpose.
+// @effect-diagnostics missingEffectContext:off
+// @effect-diagnostics missingEffectError:off
+// @effect-diagnostics floatingEffect:off
+// @effect-diagnostics missingReturnYieldStar:off
 import { assert, describe, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"

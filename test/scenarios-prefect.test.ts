@@ -1,4 +1,9 @@
 /** PF: what Prefect's task runners and tag concurrency limits promise, held here. */
+// What must not type-check is written down here on purpose.
+// @effect-diagnostics missingEffectContext:off
+// @effect-diagnostics missingEffectError:off
+// @effect-diagnostics floatingEffect:off
+// @effect-diagnostics missingReturnYieldStar:off
 import { assert, describe, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"

@@ -82,8 +82,8 @@ class World {
     return this.chain.has(slot) && slot.phase !== Waiting && slot.phase !== Pending
   }
 
-  /** What the slot must take before it goes on. */
-  private wanted(slot: Slot): Array<[Counter, number]> {
+  /** What the slot itself must take before it goes on. */
+  private wantedBack(slot: Slot): Array<[Counter, number]> {
     const wanted: Array<[Counter, number]> = []
     const needs = slot.needs
     const lent = slot.phase === Away || slot.phase === Retaking || this.lends(slot)
@@ -96,6 +96,23 @@ class World {
     if (lent && slot.shares !== undefined) {
       for (const share of slot.shares.values()) wanted.push([current(share), share.limit])
     }
+    return wanted
+  }
+
+  /** Slots that come back together: a region goes on only once its run has its slot again. */
+  private mates(slot: Slot): ReadonlySet<Slot> {
+    const mates = new Set<Slot>()
+    const waits = slot.retaker === undefined ? this.waitsOf(slot) : [...this.waitsOf(slot), slot.retaker]
+    for (const wait of waits) {
+      for (const mate of wait.chain) if (mate !== slot && this.waitsOf(mate).length < 2) mates.add(mate)
+    }
+    return mates
+  }
+
+  /** What has to be taken before it goes on. */
+  private wanted(slot: Slot, mates: ReadonlySet<Slot>): Array<[Counter, number]> {
+    const wanted = this.wantedBack(slot)
+    for (const mate of mates) wanted.push(...this.wantedBack(mate))
     for (const wait of this.waitsOf(slot)) {
       const asked = wait === this.wait ? this.needs : wait.acquire?.needs
       if (asked !== undefined) {
@@ -125,11 +142,12 @@ class World {
       const ends = (target: Slot) => !this.stuck.has(target)
       if (!(wait.any ? wait.targets.some(ends) : wait.targets.every(ends))) return false
     }
-    for (const [counter, weight] of this.wanted(slot)) {
+    const mates = this.mates(slot)
+    for (const [counter, weight] of this.wanted(slot, mates)) {
       if (weight > counter.limit) continue
       let kept = 0
       for (const holder of this.holders(counter)) {
-        if (holder !== slot && this.stuck.has(holder)) kept += weightOf(holder, counter)
+        if (holder !== slot && !mates.has(holder) && this.stuck.has(holder)) kept += weightOf(holder, counter)
       }
       if (counter.limit - kept < weight) return false
     }
@@ -140,9 +158,10 @@ class World {
   private edges(slot: Slot): Array<[Slot, string | undefined]> {
     const edges: Array<[Slot, string | undefined]> = []
     for (const wait of this.waitsOf(slot)) for (const target of wait.targets) edges.push([target, undefined])
-    for (const [counter] of this.wanted(slot)) {
+    const mates = this.mates(slot)
+    for (const [counter] of this.wanted(slot, mates)) {
       if (counter.heldBy === undefined && !this.chainHolds) continue
-      for (const holder of this.holders(counter)) if (holder !== slot) edges.push([holder, counter.name])
+      for (const holder of this.holders(counter)) if (holder !== slot && !mates.has(holder)) edges.push([holder, counter.name])
     }
     return edges
   }

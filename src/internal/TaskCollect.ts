@@ -92,7 +92,11 @@ class Collection {
     const finish = Effect.suspend((): Effect.Effect<Array<unknown>, unknown> =>
       this.failure === undefined ? Effect.succeed(this.results) : Effect.andThen(this.stop, this.failure)
     )
-    return Effect.onInterrupt(Effect.andThen(Effect.andThen(this.pump, wait), finish), () => this.stop)
+    // Also when the wait itself is refused: nobody is left behind.
+    return Effect.onExit(
+      Effect.andThen(Effect.andThen(this.pump, wait), finish),
+      (exit) => Exit.isFailure(exit) ? this.stop : Effect.void
+    )
   }
 
   private get over(): boolean {
