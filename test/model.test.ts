@@ -1,6 +1,7 @@
 /** Random steps against one Concurrency, and what must hold after every one of them. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -88,7 +89,7 @@ const demand = (round: Round, depth: number) => {
     priority: random.chance(0.3) ? random.pick(["critical", "high", "low", 7] as const) : undefined,
     key: random.chance(0.2) ? random.pick(["x", "y"]) : undefined,
     whenFull: random.chance(0.08) ? "fail" as const : undefined,
-    admissionTimeout: random.chance(0.05) ? "10 millis" : undefined,
+    admissionTimeout: random.chance(0.05) ? "10 millis" as const : undefined,
     limit: random.chance(0.05) ? random.int(1, 2) : undefined,
     name: `depth ${depth}`
   }
@@ -156,7 +157,7 @@ const operation = (round: Round, depth: number, kept: ReadonlySet<string>): (rep
     const other = task(round, depth + 1, kept)
     return away(Effect.flatMap(
       Effect.all([fork, Effect.tap(Task.fork(other), (run) => Effect.sync(() => round.handles.push(run)))]),
-      (runs) => random.chance(0.5) ? TaskRun.awaitAny(runs) : TaskRun.awaitAll(runs)
+      (runs): Effect.Effect<unknown> => random.chance(0.5) ? TaskRun.awaitAny(runs) : TaskRun.awaitAll(runs)
     ))
   }
   const others = [child, task(round, depth + 1, kept), task(round, depth + 1, kept)]
@@ -209,6 +210,8 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     const limit = random.chance(0.05) ? 0 : random.int(1, 4)
     const hold = random.chance(0.9) && old !== undefined ? old.hold : random.chance(0.5)
     return Effect.gen(function*() {
+      // Whoever was admitted under the old limit has begun, and said so.
+      yield* turns(8)
       const before = (yield* concurrency.list).find((info) => info.tag === name)?.active ?? 0
       round.set(name, limit, hold, before)
       yield* concurrency.create(name, { limit, whileWaiting: hold ? "hold" : "lend" })
@@ -216,13 +219,20 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
   }
   if (dice < 0.86) {
     const name = random.pick(names)
-    round.set(name, undefined, round.tags.get(name)?.hold ?? false, 0)
-    return concurrency.remove(name)
+    return Effect.gen(function*() {
+      yield* turns(8)
+      round.set(name, undefined, round.tags.get(name)?.hold ?? false, 0)
+      yield* concurrency.remove(name)
+    })
   }
   if (dice < 0.92) {
     const latch = random.pick(round.latches)
     const tags = random.some(names, 0.5)
-    const slot = Concurrency.withSlot({ tags, weight: random.int(1, 2), priority: random.chance(0.3) ? "high" : undefined })
+    const slot = Concurrency.withSlot({
+      tags,
+      weight: random.int(1, 2),
+      priority: random.chance(0.3) ? "high" : undefined
+    })
     const inside = random.chance(0.5) ? latch.await : task(round, 2, new Set(tags))
     return spawn(round, Effect.provideContext(slot(inside), context))
   }
@@ -231,7 +241,11 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     return Effect.sync(() => fiber?.interruptUnsafe())
   }
   if (dice < 0.97) return TestClock.adjust("3 millis")
-  if (round.schedulers.length === 1 || random.chance(0.5)) return round.schedulers.length < 3 ? open(round, concurrency) : Effect.void
+  if (round.schedulers.length === 1 || random.chance(0.5)) {
+    return round.schedulers.length < 3
+      ? open(round, concurrency)
+      : Effect.void
+  }
   const [closed] = round.schedulers.splice(random.int(0, round.schedulers.length - 1), 1)
   return spawn(round, Scope.close(closed!.scope, Exit.void))
 }
@@ -246,7 +260,10 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
     for (const info of infos) {
       const tag = round.tags.get(info.tag)!
       const held = info.holders.reduce((sum, holder) => sum + holder.weight, 0)
-      expect(held === info.active, () => `${info.tag}: active ${info.active}, its holders have ${held}: ${JSON.stringify(info.holders)}`)
+      expect(
+        held === info.active,
+        () => `${info.tag}: active ${info.active}, its holders have ${held}: ${JSON.stringify(info.holders)}`
+      )
       expect(info.active >= 0 && info.waiting >= 0, () => `${info.tag}: ${JSON.stringify(info)}`)
       expect(info.active <= tag.cap, () => `${info.tag}: active ${info.active}, and never more than ${tag.cap}`)
       tag.cap = Math.max(tag.limit!, Math.min(tag.cap, info.active))
@@ -256,12 +273,16 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
       report.tags.forEach((name, i) => {
         const tag = round.tags.get(name)!
         if (tag.limit === undefined || tag.epoch !== report.epochs[i]) return
-        if (tag.history.some(({ limit, step }) => step >= report.since && limit < report.weight)) return
+        // Admitted under the limit before, it began in the very step that changed it; or not taken back because it was lowered.
+        if (
+          tag.history.some(({ limit, step }) => step === report.since || (step > report.since && limit < report.weight))
+        ) return
         const info = infos.find((one) => one.tag === name)!
         const mine = info.holders.find((holder) => holder.id === report.run)
         expect(
           mine !== undefined && mine.weight === report.weight,
-          () => `${name}: ${report.run} runs with ${report.weight}, and is not a holder of that: ${JSON.stringify(info)}`
+          () =>
+            `${name}: ${report.run} runs with ${report.weight}, and is not a holder of that: ${JSON.stringify(info)}`
         )
       })
     }
@@ -313,14 +334,17 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     yield* open(round, concurrency)
     for (let i = 0; i < STEPS && round.wrong === undefined; i++) {
       round.step = i
-      yield* Effect.exit(step(round, concurrency))
+      const exit = yield* Effect.exit(step(round, concurrency))
+      // No step fails: what it does to others arrives with them.
+      if (Exit.isFailure(exit)) return `step ${i}: ${Cause.pretty(exit.cause)}`
       yield* check(round, concurrency)
       yield* turns(random.int(0, 3))
       yield* check(round, concurrency)
     }
     if (round.wrong !== undefined) return round.wrong
     for (const latch of round.latches) yield* latch.open
-    const settled = (one: TaskRun.TaskRun<unknown, unknown>) => Effect.map(one.state, (state) => state._tag === "Finished")
+    const settled = (one: TaskRun.TaskRun<unknown, unknown>) =>
+      Effect.map(one.state, (state) => state._tag === "Finished")
     let left = round.handles.length + round.fibers.length
     for (let turn = 0; turn < TURNS && left > 0; turn++) {
       if (turn % 50 === 49) yield* TestClock.adjust("10 millis")
@@ -330,7 +354,10 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     }
     yield* check(round, concurrency)
     if (left > 0) {
-      const states = yield* Effect.forEach(round.handles, (one) => Effect.map(one.state, (state) => [one.id, state] as const))
+      const states = yield* Effect.forEach(
+        round.handles,
+        (one) => Effect.map(one.state, (state) => [one.id, state] as const)
+      )
       const stuck = states.filter(([, state]) => state._tag !== "Finished")
       return `${left} never settle: ${JSON.stringify(stuck)} ${JSON.stringify(yield* concurrency.list)}`
     }

@@ -42,6 +42,8 @@ export class Admission {
   private paused = 0
   private flushing = false
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
+  /** Never full: where lanes without a limit are put to be picked up. */
+  private readonly always = new Counter("tag", "", Infinity, false)
   /** Where slots are to be found that may hold something: the live runs of each scheduler, the `withSlot` regions. */
   readonly sources = new Set<Iterable<Slot>>()
 
@@ -72,7 +74,7 @@ export class Admission {
       const counter = counters[i]!
       const weight = counter.take(weights[i]!)
       if (counter.active + weight > counter.limit) {
-        if (lane.resume && weight > counter.limit) continue
+        if ((lane.resume || i >= lane.backFrom) && weight > counter.limit) continue
         if (counter.active < counter.limit && lane.size > 0) this.overtaking.contend(lane, counter)
         return counter
       }
@@ -89,7 +91,9 @@ export class Admission {
     const { counters, weights } = lane.needs
     return counters.filter((counter, i) => {
       const weight = counter.take(weights[i]!)
-      if (counter.active + weight > counter.limit) return !(lane.resume && weight > counter.limit)
+      if (counter.active + weight > counter.limit) {
+        return !((lane.resume || i >= lane.backFrom) && weight > counter.limit)
+      }
       return counter === lane.at?.counter ||
         (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, lane, slot))
     })
@@ -135,9 +139,9 @@ export class Admission {
   }
 
   private giveUpHolds(slot: Slot, needs: Needs, held: boolean): void {
-    const { shares } = slot
-    // From here on it has nothing that a descendant could ask for a part of.
+    const shares = slot.shares
     slot.shares = undefined
+    // First of all: those who ask again below must not find it holding what it is giving up.
     slot.phase = Pending
     if (shares !== undefined) { for (const share of shares.values()) this.dissolve(share, held) }
     if (needs.holds) this.holding--
@@ -289,7 +293,8 @@ export class Admission {
 
   /** What `lead` and the slots with it need to go on after a wait. */
   backNeeds(lead: Slot): Needs {
-    const plain = lead.together === undefined && !lead.needs!.holds && lead.shares === undefined && lead.pins === undefined
+    const plain = lead.together === undefined && !lead.needs!.holds && lead.shares === undefined &&
+      lead.pins === undefined
     if (plain && !this.forwards) {
       return lead.needs!
     }
@@ -318,7 +323,7 @@ export class Admission {
     }
     for (const slot of lead.together ?? []) add(slot)
     if (counters.length === 0) {
-      counters.push(always)
+      counters.push(this.always)
       weights.push(1)
     }
     return { counters, weights, holds: true }
@@ -351,10 +356,9 @@ export class Admission {
   acquire(slot: Slot, needs: Needs, together: Array<Slot> | undefined, key: FairKey | undefined): boolean {
     slot.needs = needs
     slot.together = together
-    return this.enter(
-      slot,
-      new Lane(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
-    )
+    const lane = new Lane(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
+    if (together !== undefined) lane.backFrom = needs.counters.length
+    return this.enter(slot, lane)
   }
 
   /** Another fiber of the run began to wait: the one that was taking the slot back goes on without it. */
@@ -719,6 +723,8 @@ export class Admission {
     if (slot.phase === Retaking) needs = this.backNeeds(slot)
     else {
       const resolved = slot.resolve()
+      // Asking may cut a share from a slot that is being taken back with this one, which asks for both anew.
+      if (slot.lane !== lane) return into
       if ("_tag" in resolved) {
         this.drop(slot)
         slot.phase = Pending
@@ -731,6 +737,7 @@ export class Admission {
     if (sameNeeds(lane.needs, needs)) return into
     this.drop(slot)
     const fresh = into?.needs === needs ? into : new Lane(needs, lane.resume, lane.priority, lane.key)
+    if (slot.together !== undefined && !lane.resume) fresh.backFrom = slot.needs!.counters.length
     this.queue(slot, fresh)
     this.repark(fresh)
     return fresh
@@ -743,7 +750,7 @@ export class Admission {
 
   private place(lane: Lane): void {
     const blocker = this.blocker(lane, lane.first!)
-    const counter = blocker ?? lane.needs.counters[0]!
+    const counter = blocker ?? lane.needs.counters[0] ?? this.always
     this.park(lane, counter)
     if (blocker === undefined) this.touch(counter)
   }
@@ -803,9 +810,6 @@ export interface FairKey extends Key {
 }
 
 const idleKey: FairKey = { name: undefined, virtual: 0, waiting: 0, clock: undefined }
-
-/** Never full: where lanes without a limit are put to be picked up. */
-const always = new Counter("tag", "", Infinity, false)
 
 const skipped = (slot: Slot, counter: Counter): boolean => slot.skips !== undefined && slot.skips.includes(counter)
 

@@ -161,7 +161,9 @@ class World {
     const mates = this.mates(slot)
     for (const [counter] of this.wanted(slot, mates)) {
       if (counter.heldBy === undefined && !this.chainHolds) continue
-      for (const holder of this.holders(counter)) if (holder !== slot && !mates.has(holder)) edges.push([holder, counter.name])
+      for (const holder of this.holders(counter)) {
+        if (holder !== slot && !mates.has(holder)) edges.push([holder, counter.name])
+      }
     }
     return edges
   }

@@ -298,7 +298,9 @@ export const holding = (slot: Slot, counter: Counter): Counter | undefined => {
   if (slot.needs === undefined || slot.phase === Pending || slot.phase === Waiting || slot.phase === Returned) {
     return undefined
   }
-  return slot.needs.counters.find((one) => originOf(one) === counter)
+  const held = slot.needs.counters.find((one) => originOf(one) === counter)
+  // What closed while it waited was not taken back.
+  return held !== undefined && slot.skips?.includes(held) === true ? undefined : held
 }
 
 /** The share of the nearest slot around that holds on to `counter`. */

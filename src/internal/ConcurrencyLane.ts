@@ -204,6 +204,8 @@ export class Lane {
   at: LaneHeap | undefined = undefined
   index = -1
   virtual = 0
+  /** From this counter on it is what the slots taken back together had: a limit lowered meanwhile does not keep them. */
+  backFrom = Infinity
   /** How often its head was passed over, and by whom last. */
   overtaken = 0
   overtaker: Slot | undefined = undefined

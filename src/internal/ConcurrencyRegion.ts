@@ -136,6 +136,10 @@ export const enterRegion = <A, E, R, A2>(
           resume(Effect.succeed(undefined))
         }
         region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
+        waiting.wait.deny = (cycle) => {
+          admission.leave(region)
+          region.refused({ _tag: "Deadlock", cycle })
+        }
         waiting.begin()
         const together = chain.filter((slot) =>
           slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission

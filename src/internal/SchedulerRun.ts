@@ -173,6 +173,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   refuse(reason: Concurrency.AdmissionReason): void {
+    // Interrupted in the same instant as it was refused: it has ended.
+    if (this.settled !== undefined) return
     this.cancelTimer()
     if (this.rarely.onReadmitted !== undefined) {
       const resume = this.rarely.onReadmitted

@@ -27,7 +27,9 @@ export interface TagSpec {
 
 export interface Nesting {
   /** `undefined`: no pool. */
-  readonly schedulers: ReadonlyArray<{ readonly max: number | undefined; readonly own: Readonly<Record<string, TagSpec>> }>
+  readonly schedulers: ReadonlyArray<
+    { readonly max: number | undefined; readonly own: Readonly<Record<string, TagSpec>> }
+  >
   readonly tags: Readonly<Record<string, TagSpec>>
   readonly roots: ReadonlyArray<Node>
 }

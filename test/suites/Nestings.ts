@@ -1,4 +1,5 @@
 /** Nestings made from a seed, run on a real scheduler and watched from inside the bodies. */
+// @effect-diagnostics multipleEffectProvide:off
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
@@ -48,7 +49,11 @@ export const generate = (seed: number, number: number): Case => {
   const runner: RunnerName = which < 0.8 ? "pool" : which < 0.87 ? "sequential" : which < 0.93 ? "unbounded" : "inline"
   const names = ["a", "b", "c"].slice(0, random.int(0, 3))
   const specs = (among: ReadonlyArray<string>): Record<string, TagSpec> =>
-    Object.fromEntries(among.map((tag) => [tag, { limit: random.int(1, tight ? 2 : 4), hold: kind !== "plain" && random.chance(tight ? 0.8 : 0.5) }]))
+    Object.fromEntries(
+      among.map((
+        tag
+      ) => [tag, { limit: random.int(1, tight ? 2 : 4), hold: kind !== "plain" && random.chance(tight ? 0.8 : 0.5) }])
+    )
   const tags = specs(names)
   const max = random.int(1, 4)
   const schedulers: Array<{ max: number | undefined; own: Record<string, TagSpec> }> = [
@@ -83,13 +88,24 @@ export const generate = (seed: number, number: number): Case => {
     let flow: number | undefined
     const inner = random.chance(0.1)
     if (inner && runner !== "inline" && left > 0 && level < most) {
-      flow = schedulers.push({ max: random.int(1, 4), own: random.chance(0.3) ? specs(random.some(names, 0.5)) : {} }) - 1
+      flow = schedulers.push({ max: random.int(1, 4), own: random.chance(0.3) ? specs(random.some(names, 0.5)) : {} }) -
+        1
     }
     const children: Array<Node> = []
     const wide = random.int(0, level === 1 ? 4 : random.int(1, 3))
     const mineId = id++
     if (level < most) { while (children.length < wide && left > 0) children.push(node(level + 1, flow ?? scheduler)) }
-    return { id: mineId, scheduler, tags: mine, weight, regions, flow, together: random.chance(0.5), yields: random.int(0, 2), children }
+    return {
+      id: mineId,
+      scheduler,
+      tags: mine,
+      weight,
+      regions,
+      flow,
+      together: random.chance(0.5),
+      yields: random.int(0, 2),
+      children
+    }
   }
   const roots = [node(1, 0)]
   const others = random.chance(tight ? 0.8 : 0.35) ? random.int(1, 2) : 0
@@ -129,7 +145,9 @@ class Watch {
   /** What of each of the slot's takes is in use now, and whether it has its shares for itself. */
   set(slot: ModelSlot, inUse: (keptFrom: number) => boolean, shares: boolean): void {
     let counted = this.counted.get(slot)
-    if (counted === undefined) this.counted.set(slot, counted = new Array(slot.takes.length + slot.shares.length).fill(0))
+    if (counted === undefined) {
+      this.counted.set(slot, counted = new Array(slot.takes.length + slot.shares.length).fill(0))
+    }
     slot.takes.forEach((take, i) => this.change(counted, i, take.key, inUse(take.keptFrom) ? take.weight : 0))
     slot.shares.forEach((key, i) =>
       this.change(counted, slot.takes.length + i, key, shares ? this.planned.capacity.get(key)! : 0)
@@ -147,7 +165,10 @@ class Watch {
 type Service = Scheduler.Scheduler["Service"]
 type Env = Scheduler.Scheduler | Concurrency.Concurrency
 
-const limitOf = (spec: TagSpec): Concurrency.TagLimit => ({ limit: spec.limit, whileWaiting: spec.hold ? "hold" : "lend" })
+const limitOf = (spec: TagSpec): Concurrency.TagLimit => ({
+  limit: spec.limit,
+  whileWaiting: spec.hold ? "hold" : "lend"
+})
 const limitsOf = (specs: Readonly<Record<string, TagSpec>>): Record<string, Concurrency.TagLimit> =>
   Object.fromEntries(Object.entries(specs).map(([tag, spec]) => [tag, limitOf(spec)]))
 
@@ -194,10 +215,14 @@ const program = (nesting: Nesting, planned: Plan, watch: Watch): Effect.Effect<R
       if (node.flow !== undefined) {
         const { max, own } = nesting.schedulers[node.flow]!
         const runner: Layer.Layer<Env> = Scheduler.layer({ maxParallelism: max, tagLimits: limitsOf(own) })
-        inner = Flow.make("flow", Effect.gen(function*() {
-          services[node.flow!] = yield* Scheduler.Scheduler
-          return yield* children
-        }), runner)
+        inner = Flow.make(
+          "flow",
+          Effect.gen(function*() {
+            services[node.flow!] = yield* Scheduler.Scheduler
+            return yield* children
+          }),
+          runner
+        )
       }
       for (let j = many - 1; j >= 0; j--) {
         const asked = node.regions[j]!
@@ -320,7 +345,9 @@ export const judge = (one: Case, totals: Totals): Effect.Effect<string | undefin
     if (Exit.isSuccess(exit)) {
       totals.ended++
       const expected = nesting.roots.map(valueOf)
-      if (JSON.stringify(exit.value) !== JSON.stringify(expected)) return `gives ${JSON.stringify(exit.value)}, not ${expected}`
+      if (JSON.stringify(exit.value) !== JSON.stringify(expected)) {
+        return `gives ${JSON.stringify(exit.value)}, not ${expected}`
+      }
     }
     const refusal = Refusal.died(exit)
     if (Exit.isFailure(exit) && refusal === undefined) return `fails: ${String(exit.cause)}`
@@ -329,7 +356,9 @@ export const judge = (one: Case, totals: Totals): Effect.Effect<string | undefin
       if (refusal._tag === "Deadlock") totals.deadlocks++
       if (refusal._tag !== "Deadlock" && refusal._tag !== "ExceedsLimit") return `is refused with ${refusal._tag}`
       if (kind === "plain") return `is refused: ${JSON.stringify(refusal)}`
-      if (refusal._tag === "ExceedsLimit" && !planned.refused) return `is refused, and all it asks for can be had: ${JSON.stringify(refusal)}`
+      if (refusal._tag === "ExceedsLimit" && !planned.refused) {
+        return `is refused, and all it asks for can be had: ${JSON.stringify(refusal)}`
+      }
       if (kind === "held" && !planned.refused) return `is refused: ${JSON.stringify(refusal)}`
     } else if (planned.refused) return "ends, and it asks for more than can be had"
     if (kind === "plain" || one.depth > 4) return undefined
