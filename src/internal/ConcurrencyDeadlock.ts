@@ -114,7 +114,7 @@ class World {
     const wanted = this.wantedBack(slot)
     for (const mate of mates) wanted.push(...this.wantedBack(mate))
     for (const wait of this.waitsOf(slot)) {
-      const asked = wait === this.wait ? this.needs : wait.acquire?.needs
+      const asked = (wait === this.wait ? this.needs : undefined) ?? wait.acquire?.needs
       if (asked !== undefined) {
         asked.counters.forEach((counter, i) => wanted.push([current(counter), counter.take(asked.weights[i]!)]))
       }

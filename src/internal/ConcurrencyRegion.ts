@@ -140,13 +140,16 @@ export const enterRegion = <A, E, R, A2>(
           admission.leave(region)
           region.refused({ _tag: "Deadlock", cycle })
         }
-        waiting.begin()
-        const together = chain.filter((slot) =>
-          slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
-        )
-        if (admission.acquire(region, needs, together.length === 0 ? undefined : together, lane)) {
-          return region.granted()
-        }
+        let admitted = false
+        // What it lends goes to others once it has asked itself: what it was told it needs must not end in between.
+        admission.atOnce(() => {
+          waiting.begin()
+          const together = chain.filter((slot) =>
+            slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
+          )
+          admitted = admission.acquire(region, needs, together.length === 0 ? undefined : together, lane)
+        })
+        if (admitted) return region.granted()
         return Effect.suspend(() => {
           if (region.phase === Held) return Effect.void
           admission.leave(region)
@@ -184,7 +187,9 @@ const resolveRegion = (region: Region, shared: Shared): Needs | AdmissionReason 
 /** The slot of the same run around `slot` that has `counter` already. */
 const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
   for (let around = slot.enclosing; around !== undefined && around.run === slot.run; around = around.enclosing) {
-    if (holding(around, counter) !== undefined) return around
+    const held = holding(around, counter)
+    // Lent, while another fiber of the run waits, it is not there to be had again.
+    if (held !== undefined && (around.phase === Held || admissionOf(around).persists(around, held))) return around
     if (around === around.run) return undefined
   }
   return undefined

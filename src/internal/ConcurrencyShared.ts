@@ -87,8 +87,10 @@ export class Shared {
 
   /** A lowered limit may have closed a cycle of those who hold it while they wait. */
   private denyEndless(counter: Counter): void {
-    for (const slot of [...counter.heldBy ?? []]) {
-      for (const wait of [...slot.waits ?? []]) {
+    if (counter.heldBy === undefined || counter.heldBy.size === 0) return
+    for (const slot of this.admission.holders) {
+      if (slot.waits === undefined || !(slot.region || slot.pins !== undefined || slot.needs?.holds === true)) continue
+      for (const wait of [...slot.waits]) {
         const cycle = wait.deny === undefined ? undefined : findDeadlock(wait, undefined)
         if (cycle !== undefined) wait.deny!(cycle)
       }
