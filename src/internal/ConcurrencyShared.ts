@@ -136,10 +136,10 @@ export const holdersOf = (admission: { readonly holders: Iterable<Slot> }, count
 
 const weightHeld = (slot: Slot, counter: Counter): number => {
   const needs = slot.needs
-  if (needs === undefined || slot.skips?.includes(counter)) return 0
+  if (needs === undefined) return 0
   const at = needs.counters.findIndex((one) => forwarded(one) === counter)
-  if (at < 0) return 0
-  const keeps = counter.hold || slot.region || slot.pins?.has(counter) === true
+  if (at < 0 || slot.skips?.includes(needs.counters[at]!) === true) return 0
+  const keeps = counter.hold || slot.region || slot.pins?.has(needs.counters[at]!) === true
   if (slot.phase !== Held && !(keeps && (slot.phase === Away || slot.retaker !== undefined))) return 0
   return counter.kind === "pool" ? slot.poolTaken : needs.weights[at]!
 }
