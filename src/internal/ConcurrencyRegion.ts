@@ -136,10 +136,10 @@ export const enterRegion = <A, E, R, A2>(
           resume(Effect.succeed(undefined))
         }
         region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
-        waiting.wait.deny = (cycle) => {
+        waiting.onDenied((cycle) => {
           admission.leave(region)
           region.refused({ _tag: "Deadlock", cycle })
-        }
+        })
         let admitted = false
         // What it lends goes to others once it has asked itself: what it was told it needs must not end in between.
         admission.atOnce(() => {

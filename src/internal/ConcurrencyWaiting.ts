@@ -102,6 +102,12 @@ export class Waits {
     this.onOver?.()
   }
 
+  /** What to do when a changed limit makes this wait endless; outside every slot it cannot. */
+  onDenied(deny: (cycle: ReadonlyArray<string>) => void): void {
+    const first = this.waits[0]
+    if (first !== undefined) first.deny = deny
+  }
+
   get wait(): Wait {
     return this.waits[0]!
   }

@@ -464,13 +464,14 @@ export class Core {
     if (!abandoned) {
       if (this.limits.trees !== undefined) this.leaveTree(run)
       admission.end(run)
-      this.members.remove(run)
     }
     if (!wasSettled) {
       if (run.rarely.id !== undefined) this.ids.delete(run.rarely.id)
       if (this.listening) this.finished(run)
-      run.tellEarly()
     }
+    // The last one out lets a stop go on, so it says first that it has finished.
+    if (!abandoned) this.members.remove(run)
+    if (!wasSettled) run.tellEarly()
     admission.proceed()
     if (wasSettled) return this.startNow()
     if (this.inline) run.rarely.onInline?.()
