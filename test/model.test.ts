@@ -18,7 +18,7 @@ const ROUNDS = 700
 const STEPS = 150
 const BATCH = 50
 /** What has not settled after so many turns of the dispatcher never will. */
-const TURNS = 20_000
+const TURNS = 5_000
 
 const SEED = Random.seedOf("model")
 /** One round alone, by its number. */
@@ -58,6 +58,8 @@ class Round {
   readonly facts = new Map<string, Array<RunEvent.RunEvent["_tag"]>>()
   schedulers: Array<{ readonly scope: Scope.Closeable; readonly context: Context.Context<Env> }> = []
   step = 0
+  /** Some limit was set to less than was taken of it. */
+  lowered = false
   wrong: string | undefined = undefined
   constructor(number: number) {
     this.random = Random.make(SEED, number)
@@ -65,6 +67,7 @@ class Round {
 
   set(name: string, limit: number | undefined, hold: boolean, active: number): void {
     const old = this.tags.get(name)
+    if (limit !== undefined && limit < active) this.lowered = true
     const anew = old === undefined || old.limit === undefined || limit === undefined || old.hold !== hold
     this.tags.set(name, {
       epoch: (old?.epoch ?? 0) + (anew ? 1 : 0),
@@ -210,19 +213,19 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     const limit = random.chance(0.05) ? 0 : random.int(1, 4)
     const hold = random.chance(0.9) && old !== undefined ? old.hold : random.chance(0.5)
     return Effect.gen(function*() {
-      // Whoever was admitted under the old limit has begun, and said so.
-      yield* turns(8)
       const before = (yield* concurrency.list).find((info) => info.tag === name)?.active ?? 0
       round.set(name, limit, hold, before)
       yield* concurrency.create(name, { limit, whileWaiting: hold ? "hold" : "lend" })
+      // Whoever was admitted under the old limit begins in this step, and says so.
+      yield* turns(8)
     })
   }
   if (dice < 0.86) {
     const name = random.pick(names)
     return Effect.gen(function*() {
-      yield* turns(8)
       round.set(name, undefined, round.tags.get(name)?.hold ?? false, 0)
       yield* concurrency.remove(name)
+      yield* turns(8)
     })
   }
   if (dice < 0.92) {
@@ -311,6 +314,20 @@ const lives = (round: Round): string | undefined => {
   return undefined
 }
 
+/** Waits for all that was started; how many never settle. */
+const settle = (round: Round): Effect.Effect<number> =>
+  Effect.gen(function*() {
+    let left = 1
+    for (let turn = 0; turn < TURNS && left > 0; turn++) {
+      if (turn % 50 === 49) yield* TestClock.adjust("10 millis")
+      yield* Effect.yieldNow
+      const states = yield* Effect.forEach(round.handles, (one) => one.state)
+      left = states.filter((state) => state._tag !== "Finished").length +
+        round.fibers.filter((fiber) => fiber.pollUnsafe() === undefined).length
+    }
+    return left
+  })
+
 const play = (number: number): Effect.Effect<string | undefined> => {
   const round = new Round(number)
   const { random } = round
@@ -343,14 +360,16 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     }
     if (round.wrong !== undefined) return round.wrong
     for (const latch of round.latches) yield* latch.open
-    const settled = (one: TaskRun.TaskRun<unknown, unknown>) =>
-      Effect.map(one.state, (state) => state._tag === "Finished")
-    let left = round.handles.length + round.fibers.length
-    for (let turn = 0; turn < TURNS && left > 0; turn++) {
-      if (turn % 50 === 49) yield* TestClock.adjust("10 millis")
-      yield* Effect.yieldNow
-      left = (yield* Effect.filter(round.handles, (one) => Effect.map(settled(one), (yes) => !yes))).length +
-        round.fibers.filter((fiber) => fiber.pollUnsafe() === undefined).length
+    let left = yield* settle(round)
+    if (left > 0 && round.lowered) {
+      // A limit lowered below what was taken can close a cycle of runs that are taking back what they lent; raised again, they go on.
+      for (const [name, { history, hold, limit }] of round.tags) {
+        if (limit === undefined) continue
+        const most = Math.max(...history.map((one) => one.limit).filter(Number.isFinite))
+        round.set(name, most, hold, 0)
+        yield* concurrency.create(name, { limit: most, whileWaiting: hold ? "hold" : "lend" })
+      }
+      left = yield* settle(round)
     }
     yield* check(round, concurrency)
     if (left > 0) {
