@@ -165,6 +165,12 @@ export const lend = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, 
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         const waiting = new Waits(chain, [], false, undefined)
+        // Under a limit lowered meanwhile, what it lends may never come back.
+        const cycle = waiting.cycle(undefined)
+        if (cycle !== undefined) {
+          const slot = chain[chain.length - 1]!
+          return Effect.die(refusal(slot.id, slot.name, { _tag: "Deadlock", cycle }))
+        }
         waiting.begin()
         return Effect.flatMap(
           Effect.exit(restore(effect)),

@@ -57,3 +57,24 @@ it.effect(
     }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))),
   3000
 )
+
+it.effect("lending what a lowered limit would never give back is refused", () =>
+  Effect.gen(function*() {
+    yield* Concurrency.create("b", { limit: 1, whileWaiting: "hold" })
+    yield* Concurrency.create("c", 2)
+    const go = yield* Latch.make()
+    const outside = yield* Latch.make()
+    const a = yield* Task.fork(
+      Task.make("a", Effect.andThen(go.await, Concurrency.lend(outside.await)), { tags: ["b", "c"] })
+    )
+    const inner = Concurrency.withSlot({ tags: ["b"] })(Effect.succeed("had both"))
+    const s = yield* Task.fork(Task.make("s", Concurrency.withSlot({ tags: ["c"] })(inner)))
+    yield* quiet
+    yield* Concurrency.create("c", 1)
+    yield* go.open
+    yield* outside.open
+    yield* quiet
+    const exit: any = (yield* a.state)._tag === "Finished" ? yield* a.exit : undefined
+    assert.strictEqual(exit?.cause.reasons[0].defect.reason._tag, "Deadlock")
+    assert.strictEqual(yield* TaskRun.join(s), "had both")
+  }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))), 3000)
