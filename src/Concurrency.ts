@@ -161,23 +161,13 @@ export const withSlotIfAvailable =
 export const lend = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
     const chain = chainOf(fiber.context)
-    if (chain.length === 0) return effect
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
-        const waiting = new Waits(chain, [], false, undefined)
-        // Under a limit lowered meanwhile, what it lends may never come back.
-        const cycle = waiting.cycle(undefined)
-        if (cycle !== undefined) {
-          const slot = chain[chain.length - 1]!
-          return Effect.die(refusal(slot.id, slot.name, { _tag: "Deadlock", cycle }))
-        }
-        waiting.begin()
-        return Effect.flatMap(
-          Effect.exit(restore(effect)),
-          (exit) => Effect.andThen(restore(waiting.ended), exit).pipe(Effect.onInterrupt(() => waiting.settled))
-        )
-      })
-    )
+    return whileAway(chain, [], effect, (waiting) => {
+      // Under a limit lowered meanwhile, what it lends may never come back.
+      const cycle = waiting.cycle(undefined)
+      if (cycle === undefined) return undefined
+      const slot = chain[chain.length - 1]!
+      return refusal(slot.id, slot.name, { _tag: "Deadlock", cycle })
+    })
   })
 
 /** Runs `effect`, which is what `target` does, while the slots of the fiber count as waiting for it. @internal */
@@ -185,12 +175,20 @@ export const lendTo = <A, E, R>(
   context: Context.Context<never>,
   target: Slot,
   effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => whileAway(chainOf(context), [target], effect, () => undefined)
+
+const whileAway = <A, E, R>(
+  chain: ReadonlyArray<Slot>,
+  targets: ReadonlyArray<Slot>,
+  effect: Effect.Effect<A, E, R>,
+  refused: (waiting: Waits) => AdmissionError | undefined
 ): Effect.Effect<A, E, R> => {
-  const chain = chainOf(context)
   if (chain.length === 0) return effect
   return Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
-      const waiting = new Waits(chain, [target], false, undefined)
+      const waiting = new Waits(chain, targets, false, undefined)
+      const refusal = refused(waiting)
+      if (refusal !== undefined) return Effect.die(refusal)
       waiting.begin()
       return Effect.flatMap(
         Effect.exit(restore(effect)),

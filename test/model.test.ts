@@ -11,6 +11,7 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { Concurrency, RunEvent, Scheduler, Task, TaskRun } from "../src/index.ts"
+import * as Journal from "./suites/Journal.ts"
 import { turns } from "./suites/Quiet.ts"
 import * as Random from "./suites/Random.ts"
 
@@ -291,22 +292,11 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
     }
   })
 
-const after: Record<string, ReadonlyArray<string>> = {
-  "": ["Submitted"],
-  Submitted: ["Waiting", "Finished"],
-  Waiting: ["Started", "Finished"],
-  Started: ["Suspended", "AttemptFailed", "Finished"],
-  Suspended: ["Resumed", "Finished"],
-  Resumed: ["Suspended", "AttemptFailed", "Finished"],
-  AttemptFailed: ["Waiting", "Finished"],
-  Finished: []
-}
-
 const lives = (round: Round): string | undefined => {
   for (const [id, facts] of round.facts) {
     let last = ""
     for (const fact of facts) {
-      if (!after[last]!.includes(fact)) return `${id}: ${facts.join(" ")}`
+      if (!Journal.afterFact[last]!.includes(fact)) return `${id}: ${facts.join(" ")}`
       last = fact
     }
     if (last !== "Finished") return `${id} never ends: ${facts.join(" ")}`

@@ -6,7 +6,6 @@
  * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
-import type { AdmissionReason } from "../Concurrency.ts"
 import {
   Away,
   before,
@@ -187,7 +186,6 @@ export class Admission {
       const weight = needs.weights[needs.counters.indexOf(counter)]!
       share = new Counter("share", counter.name, weight, counter.hold)
       shareOrigin.set(share, counter)
-      shareHolder.set(share, slot)
       if (slot.phase === Held) share.active = weight
       shares.set(counter, share)
       if (slot.phase === Retaking) {
@@ -780,9 +778,8 @@ export class Admission {
   onToken: (millis: number, slot: Slot, f: () => void) => void = () => {}
 }
 
-/** Where a share was cut from, and whose it is. */
+/** Where a share was cut from. */
 export const shareOrigin = new WeakMap<Counter, Counter>()
-export const shareHolder = new WeakMap<Counter, Slot>()
 
 /** Virtual time of the keys of one scheduler: start-time fair queueing over the keys that wait. */
 export class KeyClock {
@@ -823,5 +820,3 @@ const sameNeeds = (a: Needs, b: Needs): boolean =>
   a === b ||
   (a.counters.length === b.counters.length &&
     a.counters.every((c, i) => c === b.counters[i] && a.weights[i] === b.weights[i]))
-
-export type { AdmissionReason }

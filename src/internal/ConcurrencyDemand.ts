@@ -2,7 +2,7 @@
 import * as Duration from "effect/Duration"
 import type { AdmissionReason, Demand, Limit, Priority, TagLimit, TagLimits } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
-import { type Admission, KeyClock, shareHolder, shareOrigin } from "./ConcurrencyAdmission.ts"
+import { type Admission, KeyClock, shareOrigin } from "./ConcurrencyAdmission.ts"
 import { Counter, Lane, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLane.ts"
 
 const sameTags = (given: ReadonlyArray<string>, tags: ReadonlyArray<string> | undefined): boolean => {
@@ -315,5 +315,3 @@ export const shareAround = (
   }
   return undefined
 }
-
-export { shareHolder }

@@ -186,7 +186,6 @@ export class Core {
       base,
       clock: Context.get(context, Clock.Clock),
       enclosing: Concurrency.innermost(context),
-      region: Context.get(context, Concurrency.CurrentRegion),
       parent: run instanceof Run ? run : undefined
     }
   }
@@ -641,4 +640,4 @@ const checkOptions = (options: ForkOptions): void => {
   }
 }
 
-export const isHandle = (run: TaskRun.TaskRun<unknown, unknown>): run is Run<unknown, unknown> => run instanceof Run
+const isHandle = (run: TaskRun.TaskRun<unknown, unknown>): run is Run<unknown, unknown> => run instanceof Run

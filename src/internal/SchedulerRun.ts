@@ -23,7 +23,6 @@ export interface Origin {
   readonly clock: Clock.Clock
   readonly enclosing: Concurrency.Slot | undefined
   readonly parent: Run<any, any> | undefined
-  readonly region: Concurrency.Slot | undefined
 }
 
 /** The scope of one run; nothing but an empty state until something is acquired. */

@@ -22,7 +22,8 @@ export const make = (): Journal => {
   }
 }
 
-const afterFact: Record<string, ReadonlyArray<string>> = {
+/** What may follow each fact of one run. */
+export const afterFact: Record<string, ReadonlyArray<string>> = {
   "": ["Submitted"],
   // Refused on the spot, a run never waited.
   Submitted: ["Waiting", "Finished"],
@@ -30,7 +31,7 @@ const afterFact: Record<string, ReadonlyArray<string>> = {
   Started: ["Suspended", "AttemptFailed", "Finished"],
   Suspended: ["Resumed", "Finished"],
   Resumed: ["Suspended", "AttemptFailed", "Finished"],
-  AttemptFailed: ["Waiting", "Started", "Finished"],
+  AttemptFailed: ["Waiting", "Finished"],
   Finished: []
 }
 
