@@ -614,7 +614,9 @@ export class Core {
       for (let run = parent instanceof Run ? parent : undefined; run !== undefined; run = run.origin.parent) {
         if (run.core === this) inside.push(run)
       }
-      const announce = this.members.state === "running" ? Supervisor.logStop("scheduler", this.members) : Effect.void
+      const announce = this.members.state === "running"
+        ? Supervisor.logStop("scheduler", this.id, [...this.members].map((member) => member.name))
+        : Effect.void
       const stop = this.members.stop(checked, inside)
       return Effect.andThen(announce, inside.length === 0 ? stop : Concurrency.lend(stop))
     })
