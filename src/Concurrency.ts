@@ -21,7 +21,7 @@ import {
   Profile,
   TagTable
 } from "./internal/ConcurrencyDemand.ts"
-import { Counter, type Lane, type Needs, Slot } from "./internal/ConcurrencyLane.ts"
+import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
 import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
 import { holdersOf, limitName, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
 import { chainOf, CurrentRegion, CurrentRunKey, innermost, none, RunKey, Waits } from "./internal/ConcurrencyWaiting.ts"
@@ -266,7 +266,7 @@ const sharedIn = (context: Context.Context<never>): Shared =>
   Context.getUnsafe(context as Context.Context<Concurrency>, Concurrency) as Shared
 
 /** @internal */
-export { checkDuration, checkLimit, checkPriority, Counter, type Lane, type Needs, Profile, Slot }
+export { checkDuration, checkLimit, checkPriority, Counter, type Line, type Needs, Profile, Slot }
 /** @internal */
 export {
   checkWhenFull,
@@ -282,7 +282,7 @@ export {
   usage
 }
 /** @internal */
-export { Away, Held, Pending, Retaking, Returned, Waiting } from "./internal/ConcurrencyLane.ts"
+export { Away, Held, Pending, Retaking, Returned, Waiting } from "./internal/ConcurrencyLine.ts"
 
 /** Makes the shared limits without a Layer. @internal */
 export const makeUnsafe = (where: string, tagLimits: TagLimits | undefined): Service =>

@@ -18,6 +18,8 @@ export interface RunInfo {
   readonly tags: ReadonlyArray<string>
   readonly parent: string | undefined
   readonly root: string
+  /** The lane whose scheduler runs it; left out where that is none of `Lanes`. */
+  readonly lane?: string | undefined
 }
 
 interface Fact {

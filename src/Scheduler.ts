@@ -14,7 +14,7 @@ import type * as Option from "effect/Option"
 import type { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Concurrency from "./Concurrency.ts"
-import { Core } from "./internal/SchedulerCore.ts"
+import { checkWhenQueueFull, Core } from "./internal/SchedulerCore.ts"
 import { inlineFork } from "./internal/SchedulerInline.ts"
 import type { Run } from "./internal/SchedulerRun.ts"
 import type { InvalidOptionError } from "./InvalidOptionError.ts"
@@ -34,6 +34,8 @@ export interface LayerOptions extends Supervisor.Options {
   readonly maxQueued?: number | undefined
   /** What a submitter meets when the queue is full: it is suspended (the default), or the run is refused with reason `QueueFull`. */
   readonly whenQueueFull?: "suspend" | "fail" | undefined
+  /** The name it goes by among `Lanes`, seen in `CurrentRun`, in events and in log annotations. Default: none. */
+  readonly lane?: string | undefined
 }
 
 /** What a run is given. */
@@ -255,7 +257,8 @@ const stopAndReport = (core: Core): Effect.Effect<void> =>
     core.limits.admission.sources.delete(core.members as unknown as Iterable<Run<any, any>>)
   })
 
-const check = (where: string, options: LayerOptions): void => {
+/** Throws the `InvalidOptionError` that a Layer of these options would die with. @internal */
+export const check = (where: string, options: LayerOptions): void => {
   Concurrency.makeUnsafe(where, options.tagLimits).limitsFor({
     where,
     maxParallelism: options.maxParallelism,
@@ -266,6 +269,7 @@ const check = (where: string, options: LayerOptions): void => {
   })
   Supervisor.checkBudget(where, options)
   if (options.maxQueued !== undefined) Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
+  checkWhenQueueFull(where, options.whenQueueFull)
 }
 
 const cores = new WeakMap<Scheduler["Service"], Core>()

@@ -28,6 +28,8 @@ export interface TaskRun<out A, out E = never> {
   readonly parent: string | undefined
   /** The id of the oldest ancestor; its own where it has none. */
   readonly root: string
+  /** The lane whose scheduler runs it, if that is one of `Lanes`. */
+  readonly lane?: string | undefined
   readonly state: Effect.Effect<RunState>
   /** Waits for the end, lending the caller's slot; readable after the scheduler closed. */
   readonly exit: Effect.Effect<Exit.Exit<A, E>>

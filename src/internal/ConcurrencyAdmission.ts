@@ -1,8 +1,8 @@
 /**
  * Who may go next. One `Admission` serves every scheduler that shares a `Concurrency`.
  *
- * The invariant everything rests on: a lane that waits is parked at a counter that has no room for it, or at one listed in `dirty`. So what
- * just came may go at once if its own counters have room, a returned slot looks at the best lanes parked at what it freed and at nothing
+ * The invariant everything rests on: a line that waits is parked at a counter that has no room for it, or at one listed in `dirty`. So what
+ * just came may go at once if its own counters have room, a returned slot looks at the best lines parked at what it freed and at nothing
  * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
@@ -14,8 +14,8 @@ import {
   current,
   Held,
   type Key,
-  Lane,
-  LaneHeap,
+  Line,
+  LineHeap,
   type Needs,
   Pending,
   Retaking,
@@ -23,14 +23,14 @@ import {
   type Slot,
   type Wait,
   Waiting
-} from "./ConcurrencyLane.ts"
+} from "./ConcurrencyLine.ts"
 import { Overtaking } from "./ConcurrencyOvertaking.ts"
 
 export class Admission {
   seq = 0
   /** Counts limits that came or went, so that resolved demands know when they are stale. */
   version = 0
-  readonly lanes = new Set<Lane>()
+  readonly lines = new Set<Line>()
   /** How many slots hold on to limits while they wait; while none does, nobody looks for shares. */
   holding = 0
   /** Some share was dissolved: what a slot needs may have to be followed to where it counts today. */
@@ -41,76 +41,76 @@ export class Admission {
   private paused = 0
   private flushing = false
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
-  /** Never full: where lanes without a limit are put to be picked up. */
+  /** Never full: where lines without a limit are put to be picked up. */
   private readonly always = new Counter("tag", "", Infinity, false)
   /** Where slots are to be found that may hold something: the live runs of each scheduler, the `withSlot` regions. */
   readonly sources = new Set<Iterable<Slot>>()
 
-  /** Takes what the slot needs at once, or queues it in `lane`. True when taken. */
-  enter(slot: Slot, lane: Lane): boolean {
-    const first = lane.first
-    if (first === undefined || before(lane, slot, lane, first)) {
-      const blocker = this.blocker(lane, slot)
+  /** Takes what the slot needs at once, or queues it in `line`. True when taken. */
+  enter(slot: Slot, line: Line): boolean {
+    const first = line.first
+    if (first === undefined || before(line, slot, line, first)) {
+      const blocker = this.blocker(line, slot)
       if (blocker === undefined) {
-        this.admit(slot, lane)
+        this.admit(slot, line)
         return true
       }
-      this.queue(slot, lane)
-      if (lane.at === undefined) this.park(lane, blocker)
-      else if (lane.at.counter === blocker) lane.at.moved(lane)
+      this.queue(slot, line)
+      if (line.at === undefined) this.park(line, blocker)
+      else if (line.at.counter === blocker) line.at.moved(line)
       else {
-        lane.at.remove(lane)
-        this.park(lane, blocker)
+        line.at.remove(line)
+        this.park(line, blocker)
       }
-    } else this.queue(slot, lane)
+    } else this.queue(slot, line)
     return false
   }
 
   /** The first limit that has no room for the slot, if any. */
-  blocker(lane: Lane, slot: Slot): Counter | undefined {
-    const { counters, weights } = lane.needs
+  blocker(line: Line, slot: Slot): Counter | undefined {
+    const { counters, weights } = line.needs
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
       const weight = counter.take(weights[i]!)
       if (counter.active + weight > counter.limit) {
-        if ((lane.resume || i >= lane.backFrom) && weight > counter.limit) continue
-        if (counter.active < counter.limit && lane.size > 0) this.overtaking.contend(lane, counter)
+        if ((line.resume || i >= line.backFrom) && weight > counter.limit) continue
+        if (counter.active < counter.limit && line.size > 0) this.overtaking.contend(line, counter)
         return counter
       }
-      if (counter.bucket !== undefined && !lane.resume && !this.hasTokens(counter, counter.bucket, weight, slot)) {
+      if (counter.bucket !== undefined && !line.resume && !this.hasTokens(counter, counter.bucket, weight, slot)) {
         return counter
       }
-      if (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, lane, slot)) return counter
+      if (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot)) return counter
     }
     return undefined
   }
 
   /** Every limit that has no room for the slot now. */
-  blockers(lane: Lane, slot: Slot): Array<Counter> {
-    const { counters, weights } = lane.needs
+  blockers(line: Line, slot: Slot): Array<Counter> {
+    const { counters, weights } = line.needs
     return counters.filter((counter, i) => {
       const weight = counter.take(weights[i]!)
       if (counter.active + weight > counter.limit) {
-        return !((lane.resume || i >= lane.backFrom) && weight > counter.limit)
+        return !((line.resume || i >= line.backFrom) && weight > counter.limit)
       }
-      return counter === lane.at?.counter ||
-        (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, lane, slot))
+      return counter === line.at?.counter ||
+        (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot))
     })
   }
 
   /** Leaves the queue as if it had never asked. */
   leave(slot: Slot): void {
-    const lane = slot.lane
-    if (lane === undefined) return
-    const wasFirst = lane.first === slot
-    this.unqueue(slot, lane)
+    const line = slot.line
+    if (line === undefined) return
+    const wasFirst = line.first === slot
+    this.unqueue(slot, line)
     slot.phase = slot.phase === Retaking ? Away : Pending
-    if (lane.size === 0) this.close(lane)
+    if (line.size === 0) this.close(line)
     else if (wasFirst) {
-      lane.at!.moved(lane)
-      this.overtaking.reserving.delete(lane)
+      line.at!.moved(line)
+      this.overtaking.reserving.delete(line)
     }
-    if (lane.contends !== undefined) this.overtaking.touchContended(lane)
+    if (line.contends !== undefined) this.overtaking.touchContended(line)
     this.drain()
   }
 
@@ -132,7 +132,7 @@ export class Admission {
   /** The slot's work has ended. */
   end(slot: Slot): void {
     if (slot.retaker !== undefined) this.cancelRetake(slot)
-    if (slot.lane !== undefined) this.leave(slot)
+    if (slot.line !== undefined) this.leave(slot)
     this.giveUp(slot)
     slot.phase = Returned
   }
@@ -168,7 +168,7 @@ export class Admission {
     if (share.heldBy !== undefined) {
       for (const holder of share.heldBy) (origin.heldBy ??= new Set()).add(holder)
     }
-    this.relaneAll((lane) => lane.needs.counters.includes(share))
+    this.relineAll((line) => line.needs.counters.includes(share))
     this.touch(origin)
   }
 
@@ -191,10 +191,10 @@ export class Admission {
       if (slot.phase === Retaking) {
         const retaker = slot.retaker
         const lead = retaker === undefined ? slot : this.leadOf(retaker) ?? slot
-        this.relane(lead)
+        this.reline(lead)
       } else if (slot.phase === Away && slot.waits !== undefined) {
         // Taken back together with a `withSlot` inside: now with this share too.
-        for (const { acquire } of slot.waits) if (acquire?.together?.includes(slot) === true) this.relane(acquire)
+        for (const { acquire } of slot.waits) if (acquire?.together?.includes(slot) === true) this.reline(acquire)
       }
     }
     return share
@@ -226,7 +226,7 @@ export class Admission {
       const now = current(counter)
       now.active -= needs.weights[needs.counters.indexOf(counter)]!
       this.touch(now)
-      if (slot.phase === Retaking) this.relane(this.leadOf(slot.retaker!) ?? slot)
+      if (slot.phase === Retaking) this.reline(this.leadOf(slot.retaker!) ?? slot)
     }
     this.drain()
   }
@@ -282,8 +282,8 @@ export class Admission {
       slot.retaker = wait
     }
     const needs = this.backNeeds(lead)
-    const lane = new Lane(needs, true, lead.priority, idleKey)
-    if (this.enter(lead, lane)) {
+    const line = new Line(needs, true, lead.priority, idleKey)
+    if (this.enter(lead, line)) {
       for (const slot of back) slot.retaker = undefined
       this.later(() => wait.proceed())
     }
@@ -330,9 +330,9 @@ export class Admission {
   /** Takes what the slot needs if it can be had now. */
   tryAcquire(slot: Slot, needs: Needs, key: FairKey): boolean {
     slot.needs = needs
-    const lane = new Lane(needs, false, slot.priority, key)
-    if (this.blocker(lane, slot) !== undefined) return false
-    this.admit(slot, lane)
+    const line = new Line(needs, false, slot.priority, key)
+    if (this.blocker(line, slot) !== undefined) return false
+    this.admit(slot, line)
     return true
   }
 
@@ -354,9 +354,9 @@ export class Admission {
   acquire(slot: Slot, needs: Needs, together: Array<Slot> | undefined, key: FairKey | undefined): boolean {
     slot.needs = needs
     slot.together = together
-    const lane = new Lane(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
-    if (together !== undefined) lane.backFrom = needs.counters.length
-    return this.enter(slot, lane)
+    const line = new Line(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
+    if (together !== undefined) line.backFrom = needs.counters.length
+    return this.enter(slot, line)
   }
 
   /** Another fiber of the run began to wait: the one that was taking the slot back goes on without it. */
@@ -365,24 +365,24 @@ export class Admission {
     slot.phase = Away
     slot.retaker = undefined
     if (wait === undefined) return
-    const lead = slot.lane !== undefined ? slot : this.leadOf(wait)
+    const lead = slot.line !== undefined ? slot : this.leadOf(wait)
     if (lead === undefined) return
     const rest = [...(lead.together ?? []), lead].filter((member) => member !== slot)
-    if (lead.lane !== undefined) this.drop(lead)
+    if (lead.line !== undefined) this.drop(lead)
     lead.together = undefined
     if (rest.length === 0) this.later(() => wait.proceed())
     else this.retake(rest, wait)
   }
 
   private leadOf(wait: Wait): Slot | undefined {
-    return wait.chain.find((slot) => slot.retaker === wait && slot.lane !== undefined)
+    return wait.chain.find((slot) => slot.retaker === wait && slot.line !== undefined)
   }
 
   /** A `withSlot` that waits takes the run's slot back together with its tags, if it is the run's only wait. */
   attach(slot: Slot, acquire: Slot): void {
-    if (acquire.lane === undefined || slot.phase !== Away || slot.uncounted) return
+    if (acquire.line === undefined || slot.phase !== Away || slot.uncounted) return
     ;(acquire.together ??= []).push(slot)
-    this.relane(acquire)
+    this.reline(acquire)
   }
 
   private detach(slot: Slot, wait: Wait): void {
@@ -390,7 +390,7 @@ export class Admission {
     if (acquire?.together === undefined) return
     acquire.together = acquire.together.filter((member) => member !== slot)
     if (acquire.together.length === 0) acquire.together = undefined
-    this.relane(acquire)
+    this.reline(acquire)
   }
 
   private readonly todo: Array<() => void> = []
@@ -444,14 +444,14 @@ export class Admission {
 
   // ─── granting
 
-  private admit(slot: Slot, lane: Lane): void {
-    const clock = (lane.key as FairKey).clock
-    if (clock !== undefined && clock.size > 1) this.serve(lane, clock)
-    const counters = lane.needs.counters
+  private admit(slot: Slot, line: Line): void {
+    const clock = (line.key as FairKey).clock
+    if (clock !== undefined && clock.size > 1) this.serve(line, clock)
+    const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
-      if (counter.contenders !== undefined) this.overtaking.overtake(counter, lane, slot)
-      if (counter.bucket !== undefined && !lane.resume) counter.bucket.tokens -= lane.needs.weights[i]!
+      if (counter.contenders !== undefined) this.overtaking.overtake(counter, line, slot)
+      if (counter.bucket !== undefined && !line.resume) counter.bucket.tokens -= line.needs.weights[i]!
     }
     if (slot.phase === Retaking) this.takeBack(slot)
     else {
@@ -499,68 +499,68 @@ export class Admission {
     if (slot.shares !== undefined) { for (const share of slot.shares.values()) share.active += share.limit }
   }
 
-  private serve(lane: Lane, clock: KeyClock): void {
-    const key = lane.key = clock.get(lane.key.name)
+  private serve(line: Line, clock: KeyClock): void {
+    const key = line.key = clock.get(line.key.name)
     const start = key.virtual > clock.virtual ? key.virtual : clock.virtual
     clock.virtual = start
-    key.virtual = start + (lane.needs.weights[0] ?? 1)
+    key.virtual = start + (line.needs.weights[0] ?? 1)
   }
 
-  private queue(slot: Slot, lane: Lane): void {
+  private queue(slot: Slot, line: Line): void {
     if (slot.phase !== Retaking) slot.phase = Waiting
-    if (lane.size === 0) {
-      this.lanes.add(lane)
-      const clock = (lane.key as FairKey).clock
+    if (line.size === 0) {
+      this.lines.add(line)
+      const clock = (line.key as FairKey).clock
       if (clock !== undefined) {
-        const key = lane.key = clock.get(lane.key.name)
+        const key = line.key = clock.get(line.key.name)
         if (key.waiting === 0 && key.virtual < clock.virtual) key.virtual = clock.virtual
       }
     }
-    lane.key.waiting++
-    const wasFirst = lane.first
-    lane.push(slot)
-    if (lane.at !== undefined && lane.first !== wasFirst) lane.at.moved(lane)
-    const counters = lane.needs.counters
+    line.key.waiting++
+    const wasFirst = line.first
+    line.push(slot)
+    if (line.at !== undefined && line.first !== wasFirst) line.at.moved(line)
+    const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) counters[i]!.waiting++
   }
 
-  private unqueue(slot: Slot, lane: Lane): void {
-    lane.remove(slot)
-    lane.key.waiting--
-    const counters = lane.needs.counters
+  private unqueue(slot: Slot, line: Line): void {
+    line.remove(slot)
+    line.key.waiting--
+    const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) counters[i]!.waiting--
   }
 
-  /** Takes a slot out of its lane without saying it left. */
+  /** Takes a slot out of its line without saying it left. */
   private drop(slot: Slot): void {
-    const lane = slot.lane!
-    this.unqueue(slot, lane)
-    if (lane.size === 0) this.close(lane)
-    else lane.at?.moved(lane)
+    const line = slot.line!
+    this.unqueue(slot, line)
+    if (line.size === 0) this.close(line)
+    else line.at?.moved(line)
   }
 
-  private close(lane: Lane): void {
-    lane.at?.remove(lane)
-    this.lanes.delete(lane)
-    if (lane.contends !== undefined) this.overtaking.withdraw(lane)
-    lane.overtaken = 0
-    const key = lane.key as FairKey
+  private close(line: Line): void {
+    line.at?.remove(line)
+    this.lines.delete(line)
+    if (line.contends !== undefined) this.overtaking.withdraw(line)
+    line.overtaken = 0
+    const key = line.key as FairKey
     if (key.waiting === 0 && key.clock !== undefined) key.clock.idle(key)
   }
 
-  private park(lane: Lane, counter: Counter): void {
-    const at = lane.needs.counters.indexOf(counter)
-    const weight = lane.needs.weights[at] ?? 1
+  private park(line: Line, counter: Counter): void {
+    const at = line.needs.counters.indexOf(counter)
+    const weight = line.needs.weights[at] ?? 1
     let heap = counter.heaps.length === 1 && counter.heaps[0]!.weight === weight ? counter.heaps[0]! : undefined
     if (heap === undefined) {
       heap = counter.heaps.find((one) => one.weight === weight)
-      if (heap === undefined) counter.heaps.push(heap = new LaneHeap(counter, weight))
+      if (heap === undefined) counter.heaps.push(heap = new LineHeap(counter, weight))
     }
-    heap.add(lane)
-    if (counter.active < counter.limit && weight > 1) this.overtaking.contend(lane, counter)
+    heap.add(line)
+    if (counter.active < counter.limit && weight > 1) this.overtaking.contend(line, counter)
   }
 
-  /** Something of this counter came free: its lanes are to be looked at. */
+  /** Something of this counter came free: its lines are to be looked at. */
   touch(counter: Counter): void {
     if (counter.parked > 0 && !counter.dirty) {
       counter.dirty = true
@@ -568,19 +568,19 @@ export class Admission {
     }
   }
 
-  private best(counter: Counter): Lane | undefined {
-    let best: Lane | undefined
+  private best(counter: Counter): Line | undefined {
+    let best: Line | undefined
     const heaps = counter.heaps
     for (let i = 0; i < heaps.length; i++) {
       const heap = heaps[i]!
-      const lane = heap.lanes.length === 0 ? undefined : heap.top()
-      if (lane === undefined) continue
+      const line = heap.lines.length === 0 ? undefined : heap.top()
+      if (line === undefined) continue
       const weight = counter.take(heap.weight)
-      if (counter.active + weight > counter.limit && !(lane.resume && weight > counter.limit)) {
-        if (counter.active < counter.limit) this.overtaking.contend(lane, counter)
+      if (counter.active + weight > counter.limit && !(line.resume && weight > counter.limit)) {
+        if (counter.active < counter.limit) this.overtaking.contend(line, counter)
         continue
       }
-      if (best === undefined || before(lane, lane.first!, best, best.first!)) best = lane
+      if (best === undefined || before(line, line.first!, best, best.first!)) best = line
     }
     return best
   }
@@ -606,18 +606,18 @@ export class Admission {
     if (this.draining || this.paused > 0) return
     this.draining = true
     if (this.overtaking.reserving.size > 0) {
-      for (const lane of this.overtaking.reserving) this.overtaking.touchContended(lane)
+      for (const line of this.overtaking.reserving) this.overtaking.touchContended(line)
     }
     const dirty = this.dirty
     while (dirty.length > 0) {
-      let best: Lane | undefined
+      let best: Line | undefined
       let from: Counter | undefined
       for (let i = dirty.length - 1; i >= 0; i--) {
         const counter = dirty[i]!
-        const lane = this.best(counter)
-        if (lane === undefined) this.clean(counter, i)
-        else if (best === undefined || before(lane, lane.first!, best, best.first!)) {
-          best = lane
+        const line = this.best(counter)
+        if (line === undefined) this.clean(counter, i)
+        else if (best === undefined || before(line, line.first!, best, best.first!)) {
+          best = line
           from = counter
         }
       }
@@ -625,12 +625,12 @@ export class Admission {
       const slot = best.first!
       const blocker = this.blocker(best, slot)
       if (blocker === undefined) {
-        const lane = best
-        this.unqueue(slot, lane)
-        this.admit(slot, lane)
-        if (lane.contends !== undefined && this.overtaking.reserving.delete(lane)) this.overtaking.touchContended(lane)
-        if (lane.size === 0) this.close(lane)
-        else lane.at!.moved(lane)
+        const line = best
+        this.unqueue(slot, line)
+        this.admit(slot, line)
+        if (line.contends !== undefined && this.overtaking.reserving.delete(line)) this.overtaking.touchContended(line)
+        if (line.size === 0) this.close(line)
+        else line.at!.moved(line)
         this.granted.push(slot)
       } else if (blocker === from) this.clean(from, dirty.indexOf(from))
       else {
@@ -648,11 +648,11 @@ export class Admission {
 
   /** How many wait for `counter` before this one, and itself. */
   position(slot: Slot, counter: Counter): number {
-    const lane = slot.lane!
+    const line = slot.line!
     let position = 1
-    for (const other of this.lanes) {
+    for (const other of this.lines) {
       if (!other.needs.counters.includes(counter)) continue
-      for (const one of other.slots()) if (one !== slot && before(other, one, lane, slot)) position++
+      for (const one of other.slots()) if (one !== slot && before(other, one, line, slot)) position++
     }
     return position
   }
@@ -686,43 +686,43 @@ export class Admission {
 
   /** A tag's limit changed: what can never be admitted under it is refused, the rest looked at again. */
   resized(counter: Counter): void {
-    for (const lane of [...this.lanes]) {
-      if (!lane.needs.counters.includes(counter)) continue
-      if (lane.resume) this.repark(lane)
-      else this.relaneLane(lane)
+    for (const line of [...this.lines]) {
+      if (!line.needs.counters.includes(counter)) continue
+      if (line.resume) this.repark(line)
+      else this.relineLine(line)
     }
     this.touch(counter)
     this.drain()
   }
 
-  /** Limits came or went: every lane that `concerns` asks anew. */
-  relaneAll(concerns: (lane: Lane) => boolean): void {
-    for (const lane of [...this.lanes]) if (concerns(lane)) this.relaneLane(lane)
+  /** Limits came or went: every line that `concerns` asks anew. */
+  relineAll(concerns: (line: Line) => boolean): void {
+    for (const line of [...this.lines]) if (concerns(line)) this.relineLine(line)
   }
 
-  private relaneLane(lane: Lane): void {
-    let into: Lane | undefined
-    for (const slot of lane.slots()) {
-      if (slot.lane === lane) into = this.ask(slot, lane, into)
+  private relineLine(line: Line): void {
+    let into: Line | undefined
+    for (const slot of line.slots()) {
+      if (slot.line === line) into = this.ask(slot, line, into)
     }
-    if (lane.size > 0) this.repark(lane)
+    if (line.size > 0) this.repark(line)
   }
 
   /** Asks again for one slot whose demand or whose limits changed. */
-  relane(slot: Slot): void {
-    const lane = slot.lane
-    if (lane === undefined) return
-    this.ask(slot, lane, undefined)
-    if (slot.lane === lane) this.repark(lane)
+  reline(slot: Slot): void {
+    const line = slot.line
+    if (line === undefined) return
+    this.ask(slot, line, undefined)
+    if (slot.line === line) this.repark(line)
   }
 
-  private ask(slot: Slot, lane: Lane, into: Lane | undefined): Lane | undefined {
+  private ask(slot: Slot, line: Line, into: Line | undefined): Line | undefined {
     let needs: Needs
     if (slot.phase === Retaking) needs = this.backNeeds(slot)
     else {
       const resolved = slot.resolve()
       // Asking may cut a share from a slot that is being taken back with this one, which asks for both anew.
-      if (slot.lane !== lane) return into
+      if (slot.line !== line) return into
       if ("_tag" in resolved) {
         this.drop(slot)
         slot.phase = Pending
@@ -732,24 +732,24 @@ export class Admission {
       slot.needs = resolved
       needs = slot.together === undefined ? resolved : this.backNeeds(slot)
     }
-    if (sameNeeds(lane.needs, needs)) return into
+    if (sameNeeds(line.needs, needs)) return into
     this.drop(slot)
-    const fresh = into?.needs === needs ? into : new Lane(needs, lane.resume, lane.priority, lane.key)
-    if (slot.together !== undefined && !lane.resume) fresh.backFrom = slot.needs!.counters.length
+    const fresh = into?.needs === needs ? into : new Line(needs, line.resume, line.priority, line.key)
+    if (slot.together !== undefined && !line.resume) fresh.backFrom = slot.needs!.counters.length
     this.queue(slot, fresh)
     this.repark(fresh)
     return fresh
   }
 
-  private repark(lane: Lane): void {
-    lane.at?.remove(lane)
-    this.place(lane)
+  private repark(line: Line): void {
+    line.at?.remove(line)
+    this.place(line)
   }
 
-  private place(lane: Lane): void {
-    const blocker = this.blocker(lane, lane.first!)
-    const counter = blocker ?? lane.needs.counters[0] ?? this.always
-    this.park(lane, counter)
+  private place(line: Line): void {
+    const blocker = this.blocker(line, line.first!)
+    const counter = blocker ?? line.needs.counters[0] ?? this.always
+    this.park(line, counter)
     if (blocker === undefined) this.touch(counter)
   }
 

@@ -16,7 +16,7 @@ import {
   type Slot,
   type Wait,
   Waiting
-} from "./ConcurrencyLane.ts"
+} from "./ConcurrencyLine.ts"
 
 /** The cycle that `wait` (and its demand for `needs`) would close, as names of runs and tags; `undefined` when it can end. */
 export const findDeadlock = (wait: Wait, needs: Needs | undefined): ReadonlyArray<string> | undefined => {

@@ -3,7 +3,7 @@ import * as Duration from "effect/Duration"
 import type { AdmissionReason, Demand, Limit, Priority, TagLimit, TagLimits } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import { type Admission, KeyClock, shareOrigin } from "./ConcurrencyAdmission.ts"
-import { Counter, Lane, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLane.ts"
+import { Counter, Line, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLine.ts"
 
 const sameTags = (given: ReadonlyArray<string>, tags: ReadonlyArray<string> | undefined): boolean => {
   if (tags === undefined) return given.length === 0
@@ -152,7 +152,7 @@ export class Limits {
     this.trees = trees
   }
 
-  /** Validated and interned: equal demands share a profile, and with it their lanes. */
+  /** Validated and interned: equal demands share a profile, and with it their lines. */
   profile(where: string, demand: Asked, name: string): Profile {
     const last = this.last
     if (
@@ -201,8 +201,8 @@ export class Profile {
   private needs: Needs | AdmissionReason | undefined
   private rootNeeds: Needs | AdmissionReason | undefined
   private version = -1
-  private lanes = new Map<string | undefined, Lane>()
-  private lane: Lane | undefined
+  private lines = new Map<string | undefined, Line>()
+  private line: Line | undefined
   readonly limits: Limits
   readonly tags: ReadonlyArray<string>
   readonly weight: number
@@ -222,8 +222,8 @@ export class Profile {
     const { admission, trees } = this.limits
     if (this.version !== admission.version) {
       this.version = admission.version
-      this.lanes = new Map()
-      this.lane = undefined
+      this.lines = new Map()
+      this.line = undefined
       this.needs = this.rootNeeds = undefined
     }
     if (enclosing !== undefined && admission.holding > 0) return this.compute(enclosing, opensTree)
@@ -231,20 +231,20 @@ export class Profile {
     return this.needs ??= this.compute(undefined, false)
   }
 
-  /** The lane of all that ask for just this. */
-  laneOf(needs: Needs, priority: number, key: string | undefined): Lane {
-    const lane = this.lane
-    if (lane !== undefined && lane.needs === needs && lane.priority === priority && lane.key.name === key) return lane
+  /** The line of all that ask for just this. */
+  lineOf(needs: Needs, priority: number, key: string | undefined): Line {
+    const line = this.line
+    if (line !== undefined && line.needs === needs && line.priority === priority && line.key.name === key) return line
     if (needs !== this.needs && needs !== this.rootNeeds) {
-      return new Lane(needs, false, priority, this.limits.keys.get(key))
+      return new Line(needs, false, priority, this.limits.keys.get(key))
     }
     const id = `${priority} ${needs === this.rootNeeds ? 1 : 0} ${key ?? ""}`
-    let found = this.lanes.get(id)
+    let found = this.lines.get(id)
     if (found === undefined || found.key.name !== key) {
-      if (this.lanes.size >= 1024) this.lanes.clear()
-      this.lanes.set(id, found = new Lane(needs, false, priority, this.limits.keys.get(key)))
+      if (this.lines.size >= 1024) this.lines.clear()
+      this.lines.set(id, found = new Line(needs, false, priority, this.limits.keys.get(key)))
     }
-    return this.lane = found
+    return this.line = found
   }
 
   private compute(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {

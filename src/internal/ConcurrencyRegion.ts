@@ -8,7 +8,7 @@ import type { AdmissionReason, Demand } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkPriority, holding, originOf, type Profile } from "./ConcurrencyDemand.ts"
-import { Away, type Counter, Held, type Needs, Slot } from "./ConcurrencyLane.ts"
+import { Away, type Counter, Held, type Needs, Slot } from "./ConcurrencyLine.ts"
 import { limitName, type Shared } from "./ConcurrencyShared.ts"
 import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
 
@@ -113,8 +113,8 @@ export const enterRegion = <A, E, R, A2>(
       }
       const use = Effect.onExit(restore(body), () => Effect.sync(leave))
       if (needs.counters.length === 0) return use
-      const lane = shared.regions.keys.get(key)
-      if (admission.tryAcquire(region, needs, lane)) return use
+      const line = shared.regions.keys.get(key)
+      if (admission.tryAcquire(region, needs, line)) return use
       const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
       if (demand.whenFull === "fail") {
         const full = needs.counters.filter((counter, i) =>
@@ -147,7 +147,7 @@ export const enterRegion = <A, E, R, A2>(
           const together = chain.filter((slot) =>
             slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
           )
-          admitted = admission.acquire(region, needs, together.length === 0 ? undefined : together, lane)
+          admitted = admission.acquire(region, needs, together.length === 0 ? undefined : together, line)
         })
         if (admitted) return region.granted()
         return Effect.suspend(() => {

@@ -9,7 +9,7 @@ import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
 import { findDeadlock } from "./ConcurrencyDeadlock.ts"
 import { checkDuration, checkLimit, Limits, makeTag, setRate, TagTable } from "./ConcurrencyDemand.ts"
-import { Away, Counter, Held, type Slot } from "./ConcurrencyLane.ts"
+import { Away, Counter, Held, type Slot } from "./ConcurrencyLine.ts"
 
 /** The shared limits of one `Concurrency`. */
 export class Shared {
@@ -107,7 +107,7 @@ export class Shared {
 
   private changed(): void {
     this.admission.version++
-    this.admission.relaneAll(() => true)
+    this.admission.relineAll(() => true)
     this.admission.drain()
   }
 

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { findDeadlock } from "./ConcurrencyDeadlock.ts"
-import { Held, type Needs, Slot, type Wait } from "./ConcurrencyLane.ts"
+import { Held, type Needs, Slot, type Wait } from "./ConcurrencyLine.ts"
 
 /** The `withSlot` region a fiber is in, if any. */
 export const CurrentRegion: Context.Reference<Slot | undefined> = Context.Reference<Slot | undefined>(

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as References from "effect/References"
 import { Scheduler as RuntimeScheduler, type SchedulerDispatcher } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as Concurrency from "../Concurrency.ts"
@@ -43,6 +44,7 @@ export class Core {
   private dispatcher: SchedulerDispatcher | undefined
   private origin: Origin | undefined
   readonly name: string
+  readonly lane: string | undefined
   readonly self: { service: unknown; key: Context.Key<any, any> }
   readonly inline: boolean
 
@@ -56,6 +58,7 @@ export class Core {
     inline: boolean
   ) {
     this.name = name
+    this.lane = options.lane
     this.self = self
     this.inline = inline
     this.id = options.id ?? Supervisor.freshId()
@@ -65,17 +68,7 @@ export class Core {
     this.maxQueued = options.maxQueued === undefined
       ? Infinity
       : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
-    this.failsWhenFull = options.whenQueueFull === "fail"
-    if (
-      options.whenQueueFull !== undefined && options.whenQueueFull !== "suspend" && options.whenQueueFull !== "fail"
-    ) {
-      throw new InvalidOptionError({
-        where,
-        field: "whenQueueFull",
-        rule: `must be "suspend" or "fail"`,
-        value: options.whenQueueFull
-      })
-    }
+    this.failsWhenFull = checkWhenQueueFull(where, options.whenQueueFull) === "fail"
     this.outer = Context.get(context, RunEvent.Listeners)
     this.listening = this.outer.length > 0
     limits.admission.sources.add(this.members as unknown as Iterable<Run<any, any>>)
@@ -179,7 +172,11 @@ export class Core {
     const run: unknown = Context.getOrUndefined(context, Concurrency.RunKey)
     const service = Context.getOrUndefined(context, this.self.key)
     const served = service === this.self.service ? context : Context.add(context, this.self.key, this.self.service)
-    const base = Context.add(served, RuntimeScheduler, this.sharing(Context.get(context, RuntimeScheduler)))
+    const base = Context.add(
+      this.lane === undefined ? served : annotated(served, this.lane),
+      RuntimeScheduler,
+      this.sharing(Context.get(context, RuntimeScheduler))
+    )
     return {
       core: this,
       context,
@@ -290,13 +287,13 @@ export class Core {
     const needs = run.resolve()
     if ("_tag" in needs) return run.refuse(needs)
     run.needs = needs
-    const lane = run.profile.laneOf(
+    const line = run.profile.lineOf(
       needs,
       run.priority,
       options?.key ?? run.rarely.key ?? run.origin.parent?.rarely.key
     )
-    if (lane.key.name !== undefined) run.set({ key: lane.key.name })
-    const admitted = admission.enter(run, lane)
+    if (line.key.name !== undefined) run.set({ key: line.key.name })
+    const admitted = admission.enter(run, line)
     if (!admitted) {
       const cycle = run.rarely.onReadmitted === undefined ? undefined : Concurrency.deadlockOf(run, needs)
       if (cycle !== undefined) {
@@ -337,7 +334,7 @@ export class Core {
     const sleep = Effect.runForkWith(run.origin.context)(Effect.sleep(after))
     run.set({ timer: () => sleep.interruptUnsafe() })
     sleep.addObserver((exit) => {
-      if (Exit.isFailure(exit) || run.lane === undefined) return
+      if (Exit.isFailure(exit) || run.line === undefined) return
       run.set({ timer: undefined })
       this.limits.admission.leave(run)
       run.refuse({ _tag: "Timeout", after })
@@ -402,8 +399,8 @@ export class Core {
     if (this.queued < this.maxQueued) return false
     const needs = run.resolve()
     if ("_tag" in needs) return false
-    const lane = run.profile.laneOf(needs, run.priority, undefined)
-    return lane.size > 0 || this.limits.admission.blocker(lane, run) !== undefined
+    const line = run.profile.lineOf(needs, run.priority, undefined)
+    return line.size > 0 || this.limits.admission.blocker(line, run) !== undefined
   }
 
   // ─── launching
@@ -585,10 +582,10 @@ export class Core {
   why(id: string): Effect.Effect<Option.Option<Why>> {
     return Effect.sync(() => {
       const run = this.runs.find((run) => run.id === id)
-      const lane = run?.lane
-      if (run === undefined || lane === undefined) return Option.none()
+      const line = run?.line
+      if (run === undefined || line === undefined) return Option.none()
       const { admission } = this.limits
-      const counter = admission.blocker(lane, run) ?? lane.at?.counter
+      const counter = admission.blocker(line, run) ?? line.at?.counter
       if (counter === undefined) return Option.none()
       return Option.some({
         run: id,
@@ -627,6 +624,12 @@ const noOptions: ForkOptions = {}
 
 const noReasons: ReadonlyArray<TaskRun.WaitReason> = Object.freeze([])
 
+const annotated = (context: Context.Context<never>, lane: string): Context.Context<never> =>
+  Context.add(context, References.CurrentLogAnnotations, {
+    ...Context.get(context, References.CurrentLogAnnotations),
+    lane
+  })
+
 const outside = (context: Context.Context<any>): Context.Context<any> =>
   Context.omit(TaskRun.CurrentRun)(Context.add(context, Concurrency.CurrentRegion, undefined)) as Context.Context<any>
 
@@ -640,6 +643,11 @@ const checkOptions = (options: ForkOptions): void => {
   if (options.admissionTimeout !== undefined) {
     Concurrency.checkDuration("Scheduler.fork", "admissionTimeout", options.admissionTimeout)
   }
+}
+
+export const checkWhenQueueFull = (where: string, value: unknown): unknown => {
+  if (value === undefined || value === "suspend" || value === "fail") return value
+  throw new InvalidOptionError({ where, field: "whenQueueFull", rule: `must be "suspend" or "fail"`, value })
 }
 
 const isHandle = (run: TaskRun.TaskRun<unknown, unknown>): run is Run<unknown, unknown> => run instanceof Run

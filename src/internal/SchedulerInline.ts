@@ -25,7 +25,7 @@ export const inlineFork = <A, E, R>(
             if (run.settled !== undefined) resume(Effect.void)
             // A wait that can never end dies in the fiber that asked, as it does when it joins.
             const waiter = run.origin.parent
-            const cycle = run.lane === undefined || waiter === undefined
+            const cycle = run.line === undefined || waiter === undefined
               ? undefined
               : Concurrency.deadlockOf(run, run.needs!)
             if (cycle !== undefined) {

@@ -133,6 +133,9 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   get root(): string {
     return this.rootRun.id
   }
+  get lane(): string | undefined {
+    return this.core.lane
+  }
   get clock(): Clock.Clock {
     return this.origin.clock
   }
@@ -147,7 +150,11 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
   private describe(): RunEvent.RunInfo {
     const { id, name, parent, tags } = this
-    return Object.freeze({ id, name, tags, parent, root: parent === undefined ? id : this.root })
+    const root = parent === undefined ? id : this.root
+    const { lane } = this.core
+    return Object.freeze(
+      lane === undefined ? { id, name, tags, parent, root } : { id, name, tags, parent, root, lane }
+    )
   }
   private snapshot: RunEvent.RunInfo | undefined
 
@@ -352,10 +359,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
 
   /** The limits that have no room for it now. */
   waitingFor(): ReadonlyArray<TaskRun.WaitReason> {
-    const lane = this.lane
-    if (lane === undefined) return []
+    const line = this.line
+    if (line === undefined) return []
     const reasons: Array<TaskRun.WaitReason> = []
-    for (const counter of this.core.limits.admission.blockers(lane, this)) {
+    for (const counter of this.core.limits.admission.blockers(line, this)) {
       const limit = Concurrency.limitName(counter)
       if (!reasons.some((reason) => reason._tag === "Limit" && reason.limit === limit)) {
         reasons.push({ _tag: "Limit", limit })

@@ -1,25 +1,25 @@
 /**
  * Who waits for what, as data. A `Counter` is one limit and what is taken of it, a `Slot` one piece of work that asks, holds, lends and returns,
- * a `Lane` the slots that ask for the same, and only the head of a lane is ever looked at.
+ * a `Line` the slots that ask for the same, and only the head of a line is ever looked at.
  */
 import type * as Clock from "effect/Clock"
 import type { AdmissionReason } from "../Concurrency.ts"
 
 export type CounterKind = "pool" | "tag" | "task" | "share" | "tree"
 
-/** One limit, the weight taken of it, and the lanes that were found to lack room in it. */
+/** One limit, the weight taken of it, and the lines that were found to lack room in it. */
 export class Counter {
   active = 0
   waiting = 0
-  /** Lanes parked here, one heap a weight. */
-  readonly heaps: Array<LaneHeap> = []
+  /** Lines parked here, one heap a weight. */
+  readonly heaps: Array<LineHeap> = []
   parked = 0
   dirty = false
   removed = false
   /** Where a dissolved share's takings count now. */
   forward: Counter | undefined = undefined
-  /** Lanes passed over here while there was some room (law 5's bound on overtaking). */
-  contenders: Array<Lane> | undefined = undefined
+  /** Lines passed over here while there was some room (law 5's bound on overtaking). */
+  contenders: Array<Line> | undefined = undefined
   /** Slots that keep this limit taken while they wait for something. */
   heldBy: Set<Slot> | undefined = undefined
   bucket: Bucket | undefined = undefined
@@ -69,7 +69,7 @@ export interface Key {
   waiting: number
 }
 
-/** Where a slot is in its life. `Pending` waits for runs or a time, outside every lane. */
+/** Where a slot is in its life. `Pending` waits for runs or a time, outside every line. */
 export const Pending = 0
 export const Waiting = 1
 export const Held = 2
@@ -87,13 +87,13 @@ export abstract class Slot {
   depth = 0
   priority = 20
   needs: Needs | undefined = undefined
-  lane: Lane | undefined = undefined
+  line: Line | undefined = undefined
   prev: Slot | undefined = undefined
   next: Slot | undefined = undefined
   heapIndex = -1
   /** What it really took of its pool: a weight above the limit takes all of it. */
   poolTaken = 1
-  /** How often its lane had been overtaken when it came. */
+  /** How often its line had been overtaken when it came. */
   overtakenBefore = 0
   waits: Array<Wait> | undefined = undefined
   /** How many waits of other slots this one's end would help. */
@@ -195,13 +195,13 @@ export interface Wait {
 }
 
 /** Slots that ask for the same: first come first, but for children, which go before what is younger than their root. */
-export class Lane {
+export class Line {
   first: Slot | undefined = undefined
   size = 0
   head: Slot | undefined = undefined
   tail: Slot | undefined = undefined
   heap: Array<Slot> | undefined = undefined
-  at: LaneHeap | undefined = undefined
+  at: LineHeap | undefined = undefined
   index = -1
   virtual = 0
   /** From this counter on it is what the slots taken back together had: a limit lowered meanwhile does not keep them. */
@@ -214,7 +214,7 @@ export class Lane {
   readonly resume: boolean
   readonly priority: number
   key: Key
-  /** Lanes of one slot or of a demand under a hold are thrown away when empty. */
+  /** Lines of one slot or of a demand under a hold are thrown away when empty. */
   constructor(needs: Needs, resume: boolean, priority: number, key: Key) {
     this.needs = needs
     this.resume = resume
@@ -223,7 +223,7 @@ export class Lane {
   }
 
   push(slot: Slot): void {
-    slot.lane = this
+    slot.line = this
     slot.overtakenBefore = this.overtaken
     this.size++
     const tail = this.tail
@@ -244,7 +244,7 @@ export class Lane {
 
   remove(slot: Slot): void {
     this.size--
-    slot.lane = undefined
+    slot.line = undefined
     if (slot.heapIndex >= 0) {
       const heap = this.heap!
       const last = heap.pop()!
@@ -310,7 +310,7 @@ const siftDown = (heap: Array<Slot>, index: number): void => {
 }
 
 /** Law 5: slots taken back, priority, fairness between keys, age of the root, depth, age. */
-export const before = (a: Lane, x: Slot, b: Lane, y: Slot): boolean =>
+export const before = (a: Line, x: Slot, b: Line, y: Slot): boolean =>
   a.resume !== b.resume
     ? a.resume
     : a.priority !== b.priority
@@ -319,75 +319,75 @@ export const before = (a: Lane, x: Slot, b: Lane, y: Slot): boolean =>
     ? a.virtual < b.virtual
     : olderThan(x, y)
 
-const laneBefore = (a: Lane, b: Lane): boolean => before(a, a.first!, b, b.first!)
+const lineBefore = (a: Line, b: Line): boolean => before(a, a.first!, b, b.first!)
 
-/** Lanes parked at one counter with one weight, best head on top. */
-export class LaneHeap {
-  readonly lanes: Array<Lane> = []
+/** Lines parked at one counter with one weight, best head on top. */
+export class LineHeap {
+  readonly lines: Array<Line> = []
   readonly counter: Counter
   readonly weight: number
   constructor(counter: Counter, weight: number) {
     this.counter = counter
     this.weight = weight
   }
-  add(lane: Lane): void {
-    lane.at = this
-    lane.virtual = lane.key.virtual
-    lane.index = this.lanes.length
-    this.lanes.push(lane)
-    this.up(lane.index)
+  add(line: Line): void {
+    line.at = this
+    line.virtual = line.key.virtual
+    line.index = this.lines.length
+    this.lines.push(line)
+    this.up(line.index)
     this.counter.parked++
   }
-  remove(lane: Lane): void {
-    const last = this.lanes.pop()!
-    if (last !== lane) {
-      this.lanes[lane.index] = last
-      last.index = lane.index
+  remove(line: Line): void {
+    const last = this.lines.pop()!
+    if (last !== line) {
+      this.lines[line.index] = last
+      last.index = line.index
       this.moved(last)
     }
-    lane.at = undefined
-    lane.index = -1
+    line.at = undefined
+    line.index = -1
     this.counter.parked--
   }
-  moved(lane: Lane): void {
-    this.down(lane.index)
-    this.up(lane.index)
+  moved(line: Line): void {
+    this.down(line.index)
+    this.up(line.index)
   }
-  /** The best lane, after those whose key was served meanwhile have sunk to where they belong. */
-  top(): Lane | undefined {
+  /** The best line, after those whose key was served meanwhile have sunk to where they belong. */
+  top(): Line | undefined {
     for (;;) {
-      const lane = this.lanes[0]
-      if (lane === undefined || lane.virtual === lane.key.virtual) return lane
-      lane.virtual = lane.key.virtual
-      this.moved(lane)
+      const line = this.lines[0]
+      if (line === undefined || line.virtual === line.key.virtual) return line
+      line.virtual = line.key.virtual
+      this.moved(line)
     }
   }
   private up(index: number): void {
-    const lanes = this.lanes
-    const lane = lanes[index]!
+    const lines = this.lines
+    const line = lines[index]!
     while (index > 0) {
       const up = (index - 1) >> 1
-      if (!laneBefore(lane, lanes[up]!)) break
-      lanes[index] = lanes[up]!
-      lanes[index]!.index = index
+      if (!lineBefore(line, lines[up]!)) break
+      lines[index] = lines[up]!
+      lines[index]!.index = index
       index = up
     }
-    lanes[index] = lane
-    lane.index = index
+    lines[index] = line
+    line.index = index
   }
   private down(index: number): void {
-    const lanes = this.lanes
-    const lane = lanes[index]!
+    const lines = this.lines
+    const line = lines[index]!
     for (;;) {
       let down = 2 * index + 1
-      if (down >= lanes.length) break
-      if (down + 1 < lanes.length && laneBefore(lanes[down + 1]!, lanes[down]!)) down++
-      if (!laneBefore(lanes[down]!, lane)) break
-      lanes[index] = lanes[down]!
-      lanes[index]!.index = index
+      if (down >= lines.length) break
+      if (down + 1 < lines.length && lineBefore(lines[down + 1]!, lines[down]!)) down++
+      if (!lineBefore(lines[down]!, line)) break
+      lines[index] = lines[down]!
+      lines[index]!.index = index
       index = down
     }
-    lanes[index] = lane
-    lane.index = index
+    lines[index] = line
+    line.index = index
   }
 }
