@@ -132,28 +132,34 @@ export const remove = (tag: string): Effect.Effect<boolean, never, Concurrency> 
  */
 export const withSlot =
   (demand: Demand) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Concurrency> =>
-    Effect.withFiber<A, E, R | Concurrency>((fiber) =>
-      enterRegion(
-        sharedIn(fiber.context),
-        fiber.context,
-        "Concurrency.withSlot",
-        demand,
-        effect,
-        (reason, name) => Effect.die(refusal("", name, reason))
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber<A, E, R | Concurrency>((fiber) =>
+        enterRegion(
+          sharedIn(fiber.context),
+          fiber.context,
+          restore,
+          "Concurrency.withSlot",
+          demand,
+          effect,
+          (reason, name) => Effect.die(refusal("", name, reason))
+        )
       )
     )
 
 /** Never waits: `None` means it did not run. */
 export const withSlotIfAvailable =
   (demand: Demand) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R | Concurrency> =>
-    Effect.withFiber<Option.Option<A>, E, R | Concurrency>((fiber) =>
-      enterRegion(
-        sharedIn(fiber.context),
-        fiber.context,
-        "Concurrency.withSlotIfAvailable",
-        { ...demand, whenFull: "fail" },
-        Effect.asSome(effect),
-        (reason, name) => reason._tag === "WouldWait" ? Effect.succeedNone : Effect.die(refusal("", name, reason))
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber<Option.Option<A>, E, R | Concurrency>((fiber) =>
+        enterRegion(
+          sharedIn(fiber.context),
+          fiber.context,
+          restore,
+          "Concurrency.withSlotIfAvailable",
+          { ...demand, whenFull: "fail" },
+          Effect.asSome(effect),
+          (reason, name) => reason._tag === "WouldWait" ? Effect.succeedNone : Effect.die(refusal("", name, reason))
+        )
       )
     )
 

@@ -78,3 +78,35 @@ it.effect("lending what a lowered limit would never give back is refused", () =>
     assert.strictEqual(exit?.cause.reasons[0].defect.reason._tag, "Deadlock")
     assert.strictEqual(yield* TaskRun.join(s), "had both")
   }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))), 3000)
+
+it.effect(
+  "a run goes on without the lowered tag that whoever has the rest of it would never give back",
+  () =>
+    Effect.gen(function*() {
+      yield* Concurrency.create("c", { limit: 2, whileWaiting: "hold" })
+      yield* Concurrency.create("d", 2)
+      const outside = yield* Latch.make()
+      const over = yield* Latch.make()
+      const a = yield* Task.fork(Task.make("a", Concurrency.lend(outside.await), { tags: ["c", "d"] }))
+      const inner = Concurrency.withSlot({ tags: ["d"] })(
+        Concurrency.withSlot({ tags: ["c"] })(Effect.succeed("had both"))
+      )
+      const child = Task.make("child", inner, { tags: ["d"] })
+      const parent = yield* Task.fork(
+        Task.make("parent", Effect.tap(Task.fork(child), () => over.await), { tags: ["c"] })
+      )
+      yield* quiet
+      yield* Concurrency.create("c", { limit: 1, whileWaiting: "hold" })
+      yield* Concurrency.create("d", 1)
+      yield* outside.open
+      yield* quiet
+      assert.strictEqual((yield* a.state)._tag, "Suspended")
+      // The child lived on its parent's part of c; from here on it asks for one of its own, which `a` holds.
+      yield* over.open
+      const run = yield* TaskRun.join(parent)
+      yield* TaskRun.join(a)
+      assert.strictEqual(yield* TaskRun.join(run), "had both")
+      for (const tag of yield* Concurrency.list) assert.strictEqual(tag.active, 0)
+    }).pipe(Effect.provide(Scheduler.layer({ maxParallelism: 4 }))),
+  3000
+)

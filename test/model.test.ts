@@ -59,8 +59,6 @@ class Round {
   readonly facts = new Map<string, Array<RunEvent.RunEvent["_tag"]>>()
   schedulers: Array<{ readonly scope: Scope.Closeable; readonly context: Context.Context<Env> }> = []
   step = 0
-  /** Some limit was set to less than was taken of it. */
-  lowered = false
   wrong: string | undefined = undefined
   constructor(number: number) {
     this.random = Random.make(SEED, number)
@@ -68,7 +66,6 @@ class Round {
 
   set(name: string, limit: number | undefined, hold: boolean, active: number): void {
     const old = this.tags.get(name)
-    if (limit !== undefined && limit < active) this.lowered = true
     const anew = old === undefined || old.limit === undefined || limit === undefined || old.hold !== hold
     this.tags.set(name, {
       epoch: (old?.epoch ?? 0) + (anew ? 1 : 0),
@@ -350,17 +347,7 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     }
     if (round.wrong !== undefined) return round.wrong
     for (const latch of round.latches) yield* latch.open
-    let left = yield* settle(round)
-    if (left > 0 && round.lowered) {
-      // A limit lowered below what was taken can close a cycle of runs that are taking back what they lent; raised again, they go on.
-      for (const [name, { history, hold, limit }] of round.tags) {
-        if (limit === undefined) continue
-        const most = Math.max(...history.map((one) => one.limit).filter(Number.isFinite))
-        round.set(name, most, hold, 0)
-        yield* concurrency.create(name, { limit: most, whileWaiting: hold ? "hold" : "lend" })
-      }
-      left = yield* settle(round)
-    }
+    const left = yield* settle(round)
     yield* check(round, concurrency)
     if (left > 0) {
       const states = yield* Effect.forEach(

@@ -6,6 +6,7 @@
  * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
+import { endEndless } from "./ConcurrencyEndless.ts"
 import {
   Away,
   before,
@@ -35,6 +36,10 @@ export class Admission {
   holding = 0
   /** Some share was dissolved: what a slot needs may have to be followed to where it counts today. */
   private forwards = false
+  /** The age of the youngest slot that a lowered limit may have surprised: one that was admitted, or asked, under more. */
+  private loweredAt = 0
+  /** A wait that had an end may have none now. */
+  private tightened = false
   private readonly dirty: Array<Counter> = []
   private granted: Array<Slot> = []
   private draining = false
@@ -165,6 +170,7 @@ export class Admission {
     share.forward = origin
     this.forwards = true
     share.removed = true
+    if (this.loweredAt > 0 && (share.active > 0 || share.waiting > 0)) this.tightened = true
     if (share.heldBy !== undefined) {
       for (const holder of share.heldBy) (origin.heldBy ??= new Set()).add(holder)
     }
@@ -286,13 +292,13 @@ export class Admission {
     if (this.enter(lead, line)) {
       for (const slot of back) slot.retaker = undefined
       this.later(() => wait.proceed())
-    }
+    } else if (back.some((slot) => slot.seq <= this.loweredAt)) this.tightened = true
   }
 
   /** What `lead` and the slots with it need to go on after a wait. */
   backNeeds(lead: Slot): Needs {
     const plain = lead.together === undefined && !lead.needs!.holds && lead.shares === undefined &&
-      lead.pins === undefined
+      lead.pins === undefined && lead.skips === undefined
     if (plain && !this.forwards) {
       return lead.needs!
     }
@@ -303,7 +309,7 @@ export class Admission {
       for (let i = 0; i < needs.counters.length; i++) {
         const counter = needs.counters[i]!
         const now = current(counter)
-        if (this.persists(slot, counter) || now.removed) continue
+        if (this.persists(slot, counter) || now.removed || skipped(slot, counter)) continue
         counters.push(now)
         weights.push(needs.weights[i]!)
       }
@@ -487,6 +493,7 @@ export class Admission {
         current(counter).heldBy?.delete(slot)
         continue
       }
+      if (skipped(slot, counter)) continue
       const now = current(counter)
       const weight = now.take(weights[i]!)
       if (now.removed || weight > now.limit) {
@@ -644,6 +651,9 @@ export class Admission {
     }
     this.draining = false
     if (this.granted.length > 0 || this.todo.length > 0) this.flush()
+    if (!this.tightened || this.flushing) return
+    this.tightened = false
+    if (this.holding > 0) endEndless(this)
   }
 
   /** How many wait for `counter` before this one, and itself. */
@@ -685,7 +695,11 @@ export class Admission {
   // ─── limits that come, go and change
 
   /** A tag's limit changed: what can never be admitted under it is refused, the rest looked at again. */
-  resized(counter: Counter): void {
+  resized(counter: Counter, lowered: boolean): void {
+    if (lowered) {
+      this.loweredAt = this.seq
+      this.tightened = true
+    }
     for (const line of [...this.lines]) {
       if (!line.needs.counters.includes(counter)) continue
       if (line.resume) this.repark(line)

@@ -89,7 +89,8 @@ class World {
     const lent = slot.phase === Away || slot.phase === Retaking || this.lends(slot)
     if (needs !== undefined && (slot.phase === Waiting || slot.phase === Pending || lent)) {
       needs.counters.forEach((counter, i) => {
-        const keeps = lent && (counter.hold || slot.region || slot.pins?.has(counter) === true)
+        const keeps = lent &&
+          (slot.skips?.includes(counter) === true || counter.hold || slot.region || slot.pins?.has(counter) === true)
         if (counter.kind !== "tree" && !keeps) wanted.push([current(counter), counter.take(needs.weights[i]!)])
       })
     }

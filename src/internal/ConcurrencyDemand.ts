@@ -175,8 +175,9 @@ export class Limits {
       const task = this.tasks.get(name)
       if (task === undefined) this.tasks.set(name, new Counter("task", name, max, false))
       else if (task.limit !== max) {
+        const lowered = max < task.limit
         task.limit = max
-        this.admission.resized(task)
+        this.admission.resized(task, lowered)
       }
     }
     const id = `${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${

@@ -57,9 +57,11 @@ class Region extends Slot {
   }
 }
 
+/** In one step, uninterruptible: what it finds out first must still be so when it asks. */
 export const enterRegion = <A, E, R, A2>(
   shared: Shared,
   context: Context.Context<never>,
+  restore: <A3, E3, R3>(effect: Effect.Effect<A3, E3, R3>) => Effect.Effect<A3, E3, R3>,
   where: string,
   demand: Demand,
   effect: Effect.Effect<A, E, R>,
@@ -101,72 +103,70 @@ export const enterRegion = <A, E, R, A2>(
   const needs = resolveRegion(region, shared)
   if ("_tag" in needs) return refused(needs, region.name)
   const body = needs.counters.length === 0 ? effect : Effect.provideService(effect, CurrentRegion, region as Slot)
-  return Effect.uninterruptibleMask((restore): Effect.Effect<A | A2, E, R> =>
-    Effect.suspend((): Effect.Effect<A | A2, E, R> => {
-      for (const [slot, counter] of pinned) admission.pin(slot, counter)
-      if (needs.counters.length > 0) shared.open.add(region)
-      const leave = () => {
-        if (needs.counters.length > 0) admission.end(region)
-        shared.open.delete(region)
-        for (const [slot, counter] of pinned) admission.unpin(slot, counter)
-        admission.drain()
+  for (const [slot, counter] of pinned) admission.pin(slot, counter)
+  if (needs.counters.length > 0) shared.open.add(region)
+  const leave = () => {
+    if (needs.counters.length > 0) admission.end(region)
+    shared.open.delete(region)
+    for (const [slot, counter] of pinned) admission.unpin(slot, counter)
+    admission.drain()
+  }
+  const use = Effect.onExit(restore(body), () => Effect.sync(leave))
+  if (needs.counters.length === 0) return use
+  const line = shared.regions.keys.get(key)
+  if (admission.tryAcquire(region, needs, line)) return use
+  const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
+  if (demand.whenFull === "fail") {
+    const full = needs.counters.filter((counter, i) => counter.active + counter.take(needs.weights[i]!) > counter.limit)
+    return no({ _tag: "WouldWait", limits: full.map(limitName) })
+  }
+  const chain = chainOf(context)
+  const waiting = new Waits(chain, [], false, region)
+  const cycle = waiting.cycle(needs)
+  if (cycle !== undefined) return no({ _tag: "Deadlock", cycle })
+  const { version } = admission
+  const acquired = Effect.callback<AdmissionReason | undefined>((resume) => {
+    // Limits may have come or gone on the way here.
+    const asked = admission.version === version ? needs : resolveRegion(region, shared)
+    if ("_tag" in asked) return resume(Effect.succeed(asked))
+    region.granted = () => {
+      for (const slot of chain) {
+        slot.waits?.splice(slot.waits.indexOf(waiting.wait), 1)
+        if (slot.waits?.length === 0) slot.waits = undefined
       }
-      const use = Effect.onExit(restore(body), () => Effect.sync(leave))
-      if (needs.counters.length === 0) return use
-      const line = shared.regions.keys.get(key)
-      if (admission.tryAcquire(region, needs, line)) return use
-      const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
-      if (demand.whenFull === "fail") {
-        const full = needs.counters.filter((counter, i) =>
-          counter.active + counter.take(needs.weights[i]!) > counter.limit
-        )
-        return no({ _tag: "WouldWait", limits: full.map(limitName) })
-      }
-      const chain = chainOf(context)
-      const waiting = new Waits(chain, [], false, region)
-      const cycle = waiting.cycle(needs)
-      if (cycle !== undefined) return no({ _tag: "Deadlock", cycle })
-      const acquired = Effect.callback<AdmissionReason | undefined>((resume) => {
-        region.granted = () => {
-          for (const slot of chain) {
-            slot.waits?.splice(slot.waits.indexOf(waiting.wait), 1)
-            if (slot.waits?.length === 0) slot.waits = undefined
-          }
-          waiting.over()
-          resume(Effect.succeed(undefined))
-        }
-        region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
-        waiting.onDenied((cycle) => {
-          admission.leave(region)
-          region.refused({ _tag: "Deadlock", cycle })
-        })
-        let admitted = false
-        // What it lends goes to others once it has asked itself: what it was told it needs must not end in between.
-        admission.atOnce(() => {
-          waiting.begin()
-          const together = chain.filter((slot) =>
-            slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
-          )
-          admitted = admission.acquire(region, needs, together.length === 0 ? undefined : together, line)
-        })
-        if (admitted) return region.granted()
-        return Effect.suspend(() => {
-          if (region.phase === Held) return Effect.void
-          admission.leave(region)
-          return waiting.settled
-        })
-      })
-      const bounded = timeout === undefined ? restore(acquired) : restore(acquired).pipe(
-        Effect.timeoutOrElse({
-          duration: timeout,
-          orElse: () => Effect.succeed<AdmissionReason>({ _tag: "Timeout", after: timeout })
-        })
-      )
-      return Effect.flatMap(
-        Effect.onExit(bounded, (exit) => Exit.isFailure(exit) ? Effect.sync(leave) : Effect.void),
-        (reason): Effect.Effect<A | A2, E, R> => reason === undefined ? use : no(reason)
-      )
+      waiting.over()
+      resume(Effect.succeed(undefined))
+    }
+    region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
+    waiting.onDenied((cycle) => {
+      admission.leave(region)
+      region.refused({ _tag: "Deadlock", cycle })
     })
+    let admitted = false
+    // What it lends goes to others once it has asked itself: what it was told it needs must not end in between.
+    admission.atOnce(() => {
+      waiting.begin()
+      const together = chain.filter((slot) =>
+        slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
+      )
+      admitted = admission.acquire(region, asked, together.length === 0 ? undefined : together, line)
+    })
+    if (admitted) return region.granted()
+    return Effect.suspend(() => {
+      if (region.phase === Held) return Effect.void
+      admission.leave(region)
+      return waiting.settled
+    })
+  })
+  const bounded = timeout === undefined ? restore(acquired) : restore(acquired).pipe(
+    Effect.timeoutOrElse({
+      duration: timeout,
+      orElse: () => Effect.succeed<AdmissionReason>({ _tag: "Timeout", after: timeout })
+    })
+  )
+  return Effect.flatMap(
+    Effect.onExit(bounded, (exit) => Exit.isFailure(exit) ? Effect.sync(leave) : Effect.void),
+    (reason): Effect.Effect<A | A2, E, R> => reason === undefined ? use : no(reason)
   )
 }
 

@@ -7,7 +7,6 @@ import * as Option from "effect/Option"
 import type { Holder, Limit, LimitInfo, LimitsOptions, TagLimit, Usage } from "../Concurrency.ts"
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
-import { findDeadlock } from "./ConcurrencyDeadlock.ts"
 import { checkDuration, checkLimit, Limits, makeTag, setRate, TagTable } from "./ConcurrencyDemand.ts"
 import { Away, Counter, Held, type Slot } from "./ConcurrencyLine.ts"
 
@@ -46,11 +45,11 @@ export class Shared {
         const made = makeTag("Concurrency.create", tag, limit)
         const old = this.table.get(tag)
         if (old !== undefined && old.hold === made.hold) {
+          const lowered = made.limit < old.limit
           old.limit = made.limit
           if (typeof limit === "object") setRate("Concurrency.create", old, limit)
           this.admission.version++
-          this.admission.resized(old)
-          this.denyEndless(old)
+          this.admission.resized(old, lowered)
           return this.info(old)
         }
         if (old !== undefined) this.forget(old)
@@ -83,19 +82,6 @@ export class Shared {
       this.changed()
       return true
     })
-  }
-
-  /** A lowered limit may have closed a cycle of those who hold it while they wait. */
-  private denyEndless(counter: Counter): void {
-    if (counter.heldBy === undefined || counter.heldBy.size === 0) return
-    for (const slot of this.admission.holders) {
-      if (slot.waits === undefined || !(slot.region || slot.pins !== undefined || slot.needs?.holds === true)) continue
-      for (const wait of [...slot.waits]) {
-        const cycle = wait.deny === undefined ? undefined : findDeadlock(wait, undefined)
-        if (cycle !== undefined) wait.deny!(cycle)
-      }
-    }
-    this.admission.drain()
   }
 
   private forget(counter: Counter): void {
