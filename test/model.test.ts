@@ -274,9 +274,12 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
       report.tags.forEach((name, i) => {
         const tag = round.tags.get(name)!
         if (tag.limit === undefined || tag.epoch !== report.epochs[i]) return
-        // Admitted under the limit before, it began in the very step that changed it; or not taken back because it was lowered.
+        // Admitted under the limit before, it began in the very step that changed it; or it goes on without what was lowered since.
+        const { history } = tag
         if (
-          tag.history.some(({ limit, step }) => step === report.since || (step > report.since && limit < report.weight))
+          history.some(({ limit, step }, i) =>
+            step === report.since || (step > report.since && limit < (history[i - 1]?.limit ?? Infinity))
+          )
         ) return
         const info = infos.find((one) => one.tag === name)!
         const mine = info.holders.find((holder) => holder.id === report.run)

@@ -471,6 +471,7 @@ export class Admission {
         this.takeBack(member)
         member.retaker = undefined
       }
+      slot.tookBack()
       slot.together = undefined
     }
     slot.since = slot.clock.currentTimeMillisUnsafe()

@@ -108,6 +108,9 @@ export abstract class Slot {
     return false
   }
 
+  /** Told, inside the core's loops, when it was taken with others that came back. */
+  tookBack(): void {}
+
   /** Told when it was lent because its holder waits. */
   suspended(): void {}
 

@@ -21,6 +21,8 @@ class Region extends Slot {
   readonly admission: Admission
   readonly profile: Profile
   readonly enclosing: Slot | undefined
+  /** Tags that slots around it have: those lend them no more while this region lasts. */
+  readonly pinned: Array<[Slot, Counter]> = []
   granted: () => void = () => {}
   refused: (reason: AdmissionReason) => void = () => {}
   constructor(
@@ -45,6 +47,20 @@ class Region extends Slot {
   }
   start(): void {
     this.granted()
+  }
+  /** What it no longer asks for since its run, which has it, came back with it. */
+  override tookBack(): void {
+    for (const slot of this.together ?? []) {
+      for (const counter of slot.needs?.counters ?? []) {
+        if (
+          !this.profile.tags.includes(counter.name) ||
+          this.needs!.counters.some((one) => originOf(one) === originOf(counter))
+        ) continue
+        if (slot.region || holding(slot, originOf(counter)) === undefined) continue
+        this.pinned.push([slot, counter])
+        this.admission.pin(slot, counter)
+      }
+    }
   }
   refuse(reason: AdmissionReason): void {
     this.refused(reason)
@@ -92,8 +108,7 @@ export const enterRegion = <A, E, R, A2>(
   region.rootSeq = run === undefined ? region.seq : run.rootSeq
   region.depth = run === undefined ? 0 : run.depth + 1
   const admission = shared.admission
-  // Tags the run has lend no more while this region lasts.
-  const pinned: Array<[Slot, Counter]> = []
+  const { pinned } = region
   for (const tag of region.profile.tags) {
     const counter = shared.table.get(tag)
     const has = counter === undefined ? undefined : ownHas(region, counter)
@@ -126,9 +141,6 @@ export const enterRegion = <A, E, R, A2>(
   if (cycle !== undefined) return no({ _tag: "Deadlock", cycle })
   const { version } = admission
   const acquired = Effect.callback<AdmissionReason | undefined>((resume) => {
-    // Limits may have come or gone on the way here.
-    const asked = admission.version === version ? needs : resolveRegion(region, shared)
-    if ("_tag" in asked) return resume(Effect.succeed(asked))
     region.granted = () => {
       for (const slot of chain) {
         slot.waits?.splice(slot.waits.indexOf(waiting.wait), 1)
@@ -143,14 +155,24 @@ export const enterRegion = <A, E, R, A2>(
       region.refused({ _tag: "Deadlock", cycle })
     })
     let admitted = false
+    let reason: AdmissionReason | undefined
     // What it lends goes to others once it has asked itself: what it was told it needs must not end in between.
     admission.atOnce(() => {
       waiting.begin()
       const together = chain.filter((slot) =>
         slot.phase === Away && slot.waits?.length === 1 && !slot.uncounted && admissionOf(slot) === admission
       )
-      admitted = admission.acquire(region, asked, together.length === 0 ? undefined : together, line)
+      region.together = together.length === 0 ? undefined : together
+      // What comes back with it is not asked for twice, and limits may have come or gone on the way here.
+      const same = region.together === undefined && admission.version === version
+      const asked = same ? needs : resolveRegion(region, shared)
+      if ("_tag" in asked) reason = asked
+      else admitted = admission.acquire(region, asked, region.together, line)
     })
+    if (reason !== undefined) {
+      region.together = undefined
+      return region.refused(reason)
+    }
     if (admitted) return region.granted()
     return Effect.suspend(() => {
       if (region.phase === Held) return Effect.void
@@ -189,7 +211,8 @@ const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
   for (let around = slot.enclosing; around !== undefined && around.run === slot.run; around = around.enclosing) {
     const held = holding(around, counter)
     // Lent, while another fiber of the run waits, it is not there to be had again.
-    if (held !== undefined && (around.phase === Held || admissionOf(around).persists(around, held))) return around
+    const there = around.phase === Held || slot.together?.includes(around) === true
+    if (held !== undefined && (there || admissionOf(around).persists(around, held))) return around
     if (around === around.run) return undefined
   }
   return undefined

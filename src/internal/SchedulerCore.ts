@@ -193,14 +193,16 @@ export class Core {
    */
   private sharing(ambient: RuntimeScheduler): RuntimeScheduler {
     if (ambient === this.shared || ambient === this.ambient) return this.shared!
-    const dispatcher = ambient.makeDispatcher()
+    const turns = new Turns(ambient.makeDispatcher(), () => this.tellWaiters())
+    this.turns = turns
     this.ambient = ambient
     return this.shared = {
       executionMode: ambient.executionMode,
       shouldYield: (fiber) => ambient.shouldYield(fiber),
-      makeDispatcher: () => dispatcher
+      makeDispatcher: () => turns
     }
   }
+  private turns: Turns | undefined
   private shared: RuntimeScheduler | undefined
   private ambient: RuntimeScheduler | undefined
 
@@ -474,7 +476,17 @@ export class Core {
     run.letGo()
     this.startNow()
     if (!run.observed && Exit.isFailure(exit)) this.nobodyCares(run)
-    run.tellLate()
+    // Whoever waits for many is woken once a turn, and finds the others settled.
+    if (this.turns !== undefined && this.turns.inside) this.toTell.push(run)
+    else run.tellLate()
+  }
+
+  private toTell: Array<Run<any, any>> = []
+  private tellWaiters(): void {
+    const runs = this.toTell
+    if (runs.length === 0) return
+    this.toTell = []
+    for (let i = 0; i < runs.length; i++) runs[i]!.tellLate()
   }
 
   private enterTree(run: Run<any, any>): void {
@@ -617,6 +629,42 @@ export class Core {
       const stop = this.members.stop(checked, inside)
       return Effect.andThen(announce, inside.length === 0 ? stop : Concurrency.lend(stop))
     })
+  }
+}
+
+/** One dispatcher for all runs, which knows when it is inside one of its turns and when that ends. */
+class Turns implements SchedulerDispatcher {
+  inside = false
+  private planned = false
+  private buckets: Array<[priority: number, tasks: Array<() => void>]> = []
+  private readonly dispatcher: SchedulerDispatcher
+  private readonly atEnd: () => void
+  constructor(dispatcher: SchedulerDispatcher, atEnd: () => void) {
+    this.dispatcher = dispatcher
+    this.atEnd = atEnd
+  }
+  scheduleTask(task: () => void, priority: number): void {
+    if (!this.planned) {
+      this.planned = true
+      this.dispatcher.scheduleTask(this.turn, 0)
+    }
+    const { buckets } = this
+    let at = 0
+    while (at < buckets.length && buckets[at]![0] < priority) at++
+    if (at < buckets.length && buckets[at]![0] === priority) buckets[at]![1].push(task)
+    else buckets.splice(at, 0, [priority, [task]])
+  }
+  flush(): void {
+    this.dispatcher.flush()
+  }
+  private readonly turn = (): void => {
+    const { buckets } = this
+    this.buckets = []
+    this.planned = false
+    this.inside = true
+    for (const [, tasks] of buckets) for (let i = 0; i < tasks.length; i++) tasks[i]!()
+    this.inside = false
+    this.atEnd()
   }
 }
 

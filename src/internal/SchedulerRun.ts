@@ -208,7 +208,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   override suspended(): void {
-    if (!this.core.listening) return
+    // Back and away again in one instant, before anybody was told that it was back.
+    if (!this.core.listening || this.rarely.away) return
     this.set({ away: true })
     this.core.emit({ _tag: "Suspended", ...this.core.fact(this), on: this.waitsFor() })
   }
