@@ -288,7 +288,7 @@ export {
   usage
 }
 /** @internal */
-export { Away, Held, Pending, Retaking, Returned, Waiting } from "./internal/ConcurrencyLine.ts"
+export { Away, Held, NEVER, Pending, Retaking, Returned, since, toMillis, Waiting } from "./internal/ConcurrencyLine.ts"
 
 /** Makes the shared limits without a Layer. @internal */
 export const makeUnsafe = (where: string, tagLimits: TagLimits | undefined): Service =>

@@ -21,6 +21,7 @@ import {
   Pending,
   Retaking,
   Returned,
+  since,
   type Slot,
   type Wait,
   Waiting
@@ -474,7 +475,7 @@ export class Admission {
       slot.tookBack()
       slot.together = undefined
     }
-    slot.since = slot.clock.currentTimeMillisUnsafe()
+    slot.since = since(slot.clock)
   }
 
   private takeAll(slot: Slot, counters: ReadonlyArray<Counter>, weights: ReadonlyArray<number>): void {

@@ -23,6 +23,8 @@ export class Counter {
   /** Slots that keep this limit taken while they wait for something. */
   heldBy: Set<Slot> | undefined = undefined
   bucket: Bucket | undefined = undefined
+  /** That it alone is waited for, said once. */
+  reasons: ReadonlyArray<{ readonly _tag: "Limit"; readonly limit: string }> | undefined = undefined
   readonly kind: CounterKind
   readonly name: string
   limit: number
@@ -69,6 +71,15 @@ export interface Key {
   waiting: number
 }
 
+/**
+ * Times are kept in milliseconds since this was loaded: small integers, which a million waiting slots hold without a box each. `NEVER` is before
+ * all of them.
+ */
+const LOADED = Date.now()
+export const NEVER = -0x40000000
+export const since = (clock: Clock.Clock): number => clock.currentTimeMillisUnsafe() - LOADED
+export const toMillis = (time: number): number => time + LOADED
+
 /** Where a slot is in its life. `Pending` waits for runs or a time, outside every line. */
 export const Pending = 0
 export const Waiting = 1
@@ -101,7 +112,8 @@ export abstract class Slot {
   private rare: RareSlot | undefined = undefined
   /** Interrupted while its slot was away: it ends without taking it back. */
   uncounted = false
-  since = 0
+  /** Since when it has what it holds. */
+  since = NEVER
 
   /** A `withSlot` region: all it has stays taken until it ends. */
   get region(): boolean {

@@ -8,7 +8,7 @@ import type { Holder, Limit, LimitInfo, LimitsOptions, TagLimit, Usage } from ".
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkLimit, Limits, makeTag, setRate, TagTable } from "./ConcurrencyDemand.ts"
-import { Away, Counter, Held, type Slot } from "./ConcurrencyLine.ts"
+import { Away, Counter, Held, type Slot, toMillis } from "./ConcurrencyLine.ts"
 
 /** The shared limits of one `Concurrency`. */
 export class Shared {
@@ -115,7 +115,9 @@ export const holdersOf = (admission: { readonly holders: Iterable<Slot> }, count
   const holders: Array<Holder> = []
   for (const slot of admission.holders) {
     const weight = weightHeld(slot, counter)
-    if (weight > 0) holders.push({ id: slot.id, name: slot.name, weight, since: DateTime.makeUnsafe(slot.since) })
+    if (weight > 0) {
+      holders.push({ id: slot.id, name: slot.name, weight, since: DateTime.makeUnsafe(toMillis(slot.since)) })
+    }
   }
   return holders
 }

@@ -93,18 +93,29 @@ export class Core {
 
   // The four facts of every run are written out: spreading costs as much as the rest of them.
   private submitted(run: Run<any, any>): void {
-    this.emit({ _tag: "Submitted", at: this.at(run.submittedAt), scheduler: this.id, run: run.info })
+    this.emit({
+      _tag: "Submitted",
+      at: this.at(Concurrency.toMillis(run.submittedAt)),
+      scheduler: this.id,
+      run: run.info
+    })
   }
 
-  private waiting(run: Run<any, any>, reasons: ReadonlyArray<TaskRun.WaitReason>): void {
-    const at = this.at(run.clock.currentTimeMillisUnsafe())
+  private waiting(run: Run<any, any>, reasons: ReadonlyArray<TaskRun.WaitReason>, now: number): void {
+    const at = this.at(Concurrency.toMillis(now))
     this.emit({ _tag: "Waiting", at, scheduler: this.id, run: run.info, for: reasons })
   }
 
   started(run: Run<any, any>): void {
-    const now = run.clock.currentTimeMillisUnsafe()
-    if (run.startedAt < 0) run.startedAt = now
-    this.emit({ _tag: "Started", at: this.at(now), scheduler: this.id, run: run.info, attempt: run.attempt })
+    const now = Concurrency.since(run.clock)
+    if (run.startedAt === Concurrency.NEVER) run.startedAt = now
+    this.emit({
+      _tag: "Started",
+      at: this.at(Concurrency.toMillis(now)),
+      scheduler: this.id,
+      run: run.info,
+      attempt: run.attempt
+    })
   }
 
   // Facts of one millisecond share its time.
@@ -164,7 +175,7 @@ export class Core {
     else if (parent !== undefined) run.priority = parent.priority
     if (asked.refusable === true) run.refusable = true
     if (asked.id !== undefined) this.claim(run, asked.id)
-    if (this.listening) run.submittedAt = origin.clock.currentTimeMillisUnsafe()
+    if (this.listening) run.submittedAt = Concurrency.since(origin.clock)
     return run
   }
 
@@ -237,7 +248,7 @@ export class Core {
     if (this.listening) this.submitted(run)
     if (!this.accepts(run, awaited)) return run.refuse({ _tag: "SchedulerClosed", scheduler: this.id })
     if (options?.after !== undefined) this.dependOn(run, options.after, options)
-    else this.enqueue(run, options)
+    else this.enqueue(run, options, run.submittedAt)
   }
 
   private lastName: string | undefined
@@ -283,8 +294,8 @@ export class Core {
     })
   }
 
-  /** Asks for the slot of an attempt. */
-  enqueue(run: Run<any, any>, options?: ForkOptions): void {
+  /** Asks for the slot of an attempt, `now` where the clock was just read. */
+  enqueue(run: Run<any, any>, options?: ForkOptions, now?: number): void {
     const { admission } = this.limits
     const needs = run.resolve()
     if ("_tag" in needs) return run.refuse(needs)
@@ -315,7 +326,7 @@ export class Core {
       run.isQueued = true
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
     }
-    if (this.listening) this.waiting(run, admitted ? noReasons : run.waitingFor())
+    if (this.listening) this.waiting(run, admitted ? noReasons : run.waitingFor(), now ?? Concurrency.since(run.clock))
     if (admitted) run.start()
   }
 
@@ -508,20 +519,20 @@ export class Core {
   }
 
   private finished(run: Run<any, any>): void {
-    const now = run.clock.currentTimeMillisUnsafe()
+    const now = Concurrency.since(run.clock)
     // Times are only taken while somebody listens; for who came later the admission is the best that is known.
     const admitted = run.attempt > 0 ? run.since : now
-    const submitted = run.submittedAt < 0 ? admitted : run.submittedAt
-    const started = run.startedAt < 0 ? admitted : run.startedAt
+    const submitted = run.submittedAt === Concurrency.NEVER ? admitted : run.submittedAt
+    const started = run.startedAt === Concurrency.NEVER ? admitted : run.startedAt
     this.emit({
       _tag: "Finished",
-      at: this.at(now),
+      at: this.at(Concurrency.toMillis(now)),
       scheduler: this.id,
       run: run.info,
       outcome: run.outcome,
-      inQueue: Duration.millis(started - submitted),
-      duration: Duration.millis(now - started),
-      total: Duration.millis(now - submitted)
+      inQueue: millis(started - submitted),
+      duration: millis(now - started),
+      total: millis(now - submitted)
     })
   }
 
@@ -667,6 +678,11 @@ class Turns implements SchedulerDispatcher {
     this.atEnd()
   }
 }
+
+/** Most durations are short, and equal ones may be one. */
+const short: Array<Duration.Duration> = []
+const millis = (time: number): Duration.Duration =>
+  time >= 0 && time < 1000 && Number.isInteger(time) ? short[time] ??= Duration.millis(time) : Duration.millis(time)
 
 const noOptions: ForkOptions = {}
 

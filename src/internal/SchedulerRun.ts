@@ -39,6 +39,8 @@ const emptyScope: Scope.Scope["state"] = { _tag: "Empty" }
   }
 }
 
+const reasonOf = (limit: string) => ({ _tag: "Limit" as const, limit })
+
 class Seldom {
   /** Given by the caller. */
   id: string | undefined = undefined
@@ -70,8 +72,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   /** A flag set: timed out, interrupted before its fiber was known, refused, abandoned. */
   ending: "" | "timedOut" | "interrupt" | "refused" | "abandoned" = ""
   /** Read off the clock only while somebody listens. */
-  submittedAt = -1
-  startedAt = -1
+  submittedAt = Concurrency.NEVER
+  startedAt = Concurrency.NEVER
   isQueued = false
   refusable = false
   effect: Effect.Effect<A, E, never>
@@ -256,9 +258,14 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   /** Closes the scope, if anything is in it. */
   leave(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined {
     const scope = this.scope!
-    return scope.state === emptyScope || scope.state._tag === "Empty"
-      ? undefined
-      : Scope.close(scope as unknown as Scope.Closeable, exit)
+    const { state } = scope
+    if (state === emptyScope || state._tag === "Empty") return undefined
+    if (state._tag === "Closed" || state.finalizer === undefined) {
+      return Scope.close(scope as unknown as Scope.Closeable, exit)
+    }
+    // One finalizer, the commonest: what `Scope.close` does for it, less the way there.
+    scope.state = { _tag: "Closed", exit }
+    return state.finalizer(exit) as Effect.Effect<void>
   }
 
   interruptUnsafe(by?: number): void {
@@ -362,14 +369,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   waitingFor(): ReadonlyArray<TaskRun.WaitReason> {
     const line = this.line
     if (line === undefined) return []
-    const reasons: Array<TaskRun.WaitReason> = []
-    for (const counter of this.core.limits.admission.blockers(line, this)) {
-      const limit = Concurrency.limitName(counter)
-      if (!reasons.some((reason) => reason._tag === "Limit" && reason.limit === limit)) {
-        reasons.push({ _tag: "Limit", limit })
-      }
-    }
-    return reasons
+    const blockers = this.core.limits.admission.blockers(line, this)
+    const [only] = blockers
+    if (blockers.length === 1) return only!.reasons ??= Object.freeze([reasonOf(Concurrency.limitName(only!))])
+    return [...new Set(blockers.map((counter) => Concurrency.limitName(counter)))].map(reasonOf)
   }
 
   get outcome(): TaskRun.Outcome {
