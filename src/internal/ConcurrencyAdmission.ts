@@ -7,6 +7,8 @@
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
 import { endEndless } from "./ConcurrencyEndless.ts"
+import type { FairKey, KeyClock } from "./ConcurrencyKeys.ts"
+import { Lending } from "./ConcurrencyLending.ts"
 import {
   Away,
   before,
@@ -14,7 +16,6 @@ import {
   Counter,
   current,
   Held,
-  type Key,
   Line,
   LineHeap,
   type Needs,
@@ -22,25 +23,24 @@ import {
   Retaking,
   Returned,
   since,
+  skipped,
   type Slot,
-  type Wait,
   Waiting
 } from "./ConcurrencyLine.ts"
 import { Overtaking } from "./ConcurrencyOvertaking.ts"
 
 export class Admission {
+  readonly lending = new Lending(this)
   seq = 0
   /** Counts limits that came or went, so that resolved demands know when they are stale. */
   version = 0
   readonly lines = new Set<Line>()
   /** How many slots hold on to limits while they wait; while none does, nobody looks for shares. */
   holding = 0
-  /** Some share was dissolved: what a slot needs may have to be followed to where it counts today. */
-  private forwards = false
   /** The age of the youngest slot that a lowered limit may have surprised: one that was admitted, or asked, under more. */
-  private loweredAt = 0
+  loweredAt = 0
   /** A wait that had an end may have none now. */
-  private tightened = false
+  tightened = false
   private readonly dirty: Array<Counter> = []
   private granted: Array<Slot> = []
   private draining = false
@@ -48,7 +48,7 @@ export class Admission {
   private flushing = false
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
   /** Never full: where lines without a limit are put to be picked up. */
-  private readonly always = new Counter("tag", "", Infinity, false)
+  readonly always = new Counter("tag", "", Infinity, false)
   /** Where slots are to be found that may hold something: the live runs of each scheduler, the `withSlot` regions. */
   readonly sources = new Set<Iterable<Slot>>()
 
@@ -129,7 +129,7 @@ export class Admission {
       const plain = !needs.holds && slot.shares === undefined && slot.pins === undefined
       if (plain) {
         if (phase === Held) this.untake(slot, needs)
-      } else this.giveUpHolds(slot, needs, phase === Held)
+      } else this.lending.giveUpHolds(slot, needs, phase === Held)
     }
     slot.skips = undefined
     slot.phase = Pending
@@ -137,202 +137,13 @@ export class Admission {
 
   /** The slot's work has ended. */
   end(slot: Slot): void {
-    if (slot.retaker !== undefined) this.cancelRetake(slot)
+    if (slot.retaker !== undefined) this.lending.cancelRetake(slot)
     if (slot.line !== undefined) this.leave(slot)
     this.giveUp(slot)
     slot.phase = Returned
   }
 
-  private giveUpHolds(slot: Slot, needs: Needs, held: boolean): void {
-    const shares = slot.shares
-    slot.shares = undefined
-    // First of all: those who ask again below must not find it holding what it is giving up.
-    slot.phase = Pending
-    if (shares !== undefined) { for (const share of shares.values()) this.dissolve(share, held) }
-    if (needs.holds) this.holding--
-    if (slot.pins !== undefined) this.holding -= slot.pins.size
-    for (let i = 0; i < needs.counters.length; i++) {
-      const counter = needs.counters[i]!
-      current(counter).heldBy?.delete(slot)
-      if (counter.kind !== "tree" && (held || this.persists(slot, counter)) && !skipped(slot, counter)) {
-        const now = current(counter)
-        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
-        this.touch(now)
-      }
-    }
-    slot.pins = undefined
-  }
-
-  /** A share ends with its holder: what descendants still take of it counts where it came from. */
-  private dissolve(share: Counter, held: boolean): void {
-    const origin = current(shareOrigin.get(share)!)
-    if (held) share.active -= share.limit
-    origin.active += share.active
-    share.forward = origin
-    this.forwards = true
-    share.removed = true
-    if (this.loweredAt > 0 && (share.active > 0 || share.waiting > 0)) this.tightened = true
-    if (share.heldBy !== undefined) {
-      for (const holder of share.heldBy) (origin.heldBy ??= new Set()).add(holder)
-    }
-    this.relineAll((line) => line.needs.counters.includes(share))
-    this.touch(origin)
-  }
-
-  /** What stays taken while the slot's run waits. */
-  persists(slot: Slot, counter: Counter): boolean {
-    return counter.hold || slot.region || slot.pins?.has(counter) === true
-  }
-
-  /** The part of a held limit that descendants of its holder live on; open only while the holder waits. */
-  share(slot: Slot, counter: Counter): Counter {
-    const shares = slot.shares ??= new Map()
-    let share = shares.get(counter)
-    if (share === undefined) {
-      const needs = slot.needs!
-      const weight = needs.weights[needs.counters.indexOf(counter)]!
-      share = new Counter("share", counter.name, weight, counter.hold)
-      shareOrigin.set(share, counter)
-      if (slot.phase === Held) share.active = weight
-      shares.set(counter, share)
-      if (slot.phase === Retaking) {
-        const retaker = slot.retaker
-        const lead = retaker === undefined ? slot : this.leadOf(retaker) ?? slot
-        this.reline(lead)
-      } else if (slot.phase === Away && slot.waits !== undefined) {
-        // Taken back together with a `withSlot` inside: now with this share too.
-        for (const { acquire } of slot.waits) if (acquire?.together?.includes(slot) === true) this.reline(acquire)
-      }
-    }
-    return share
-  }
-
-  pin(slot: Slot, counter: Counter): void {
-    const pins = slot.pins ??= new Map()
-    const count = pins.get(counter) ?? 0
-    if (count === 0) this.holding++
-    pins.set(counter, count + 1)
-  }
-
-  unpin(slot: Slot, counter: Counter): void {
-    const count = slot.pins?.get(counter)
-    if (count === undefined) return
-    if (count > 1) return void slot.pins!.set(counter, count - 1)
-    slot.pins!.delete(counter)
-    if (slot.pins!.size === 0) slot.pins = undefined
-    this.holding--
-    if (counter.hold) return
-    const share = slot.shares?.get(counter)
-    if (share !== undefined) {
-      slot.shares!.delete(counter)
-      this.dissolve(share, slot.phase === Held)
-    }
-    current(counter).heldBy?.delete(slot)
-    if (slot.phase === Away || slot.phase === Retaking) {
-      const needs = slot.needs!
-      const now = current(counter)
-      now.active -= needs.weights[needs.counters.indexOf(counter)]!
-      this.touch(now)
-      if (slot.phase === Retaking) this.reline(this.leadOf(slot.retaker!) ?? slot)
-    }
-    this.drain()
-  }
-
   // ─── waiting lends
-
-  /** One fiber begins to wait: its slots go away with the first of their waits. */
-  beginWait(wait: Wait): void {
-    for (const slot of wait.chain) {
-      const waits = slot.waits ??= []
-      waits.push(wait)
-      if (slot.phase === Held) this.lend(slot)
-      else if (slot.phase === Retaking) this.cancelRetake(slot)
-      else if (slot.phase === Away && waits.length === 2) this.detach(slot, waits[0]!)
-    }
-    for (const target of wait.targets) {
-      target.awaited++
-      const gate = wait.chain.length === 0 ? undefined : target.gate
-      if (gate === undefined) continue
-      gate.limit++
-      ;(wait.gates ??= []).push(gate)
-      this.touch(gate)
-    }
-    this.drain()
-  }
-
-  /** One fiber's wait ends; the last takes the slots back before it goes on (`wait.proceed`), the others go on uncounted. */
-  endWait(wait: Wait): void {
-    for (const target of wait.targets) target.awaited--
-    if (wait.gates !== undefined) { for (const gate of wait.gates) gate.limit-- }
-    let back: Array<Slot> | undefined
-    let attach: Array<Slot> | undefined
-    for (const slot of wait.chain) {
-      const waits = slot.waits!
-      const index = waits.indexOf(wait)
-      if (index < 0) continue
-      waits.splice(index, 1)
-      if (waits.length === 0) {
-        slot.waits = undefined
-        if (slot.phase === Away && !slot.uncounted) (back ??= []).push(slot)
-      } else if (waits.length === 1 && waits[0]!.acquire !== undefined) (attach ??= []).push(slot)
-    }
-    if (attach !== undefined) { for (const slot of attach) this.attach(slot, slot.waits![0]!.acquire!) }
-    if (back === undefined) return this.later(() => wait.proceed())
-    this.retake(back, wait)
-  }
-
-  private retake(back: ReadonlyArray<Slot>, wait: Wait): void {
-    const lead = back[back.length - 1]!
-    lead.together = back.length > 1 ? back.slice(0, -1) : undefined
-    for (const slot of back) {
-      slot.phase = Retaking
-      slot.retaker = wait
-    }
-    const needs = this.backNeeds(lead)
-    const line = new Line(needs, true, lead.priority, idleKey)
-    if (this.enter(lead, line)) {
-      for (const slot of back) slot.retaker = undefined
-      this.later(() => wait.proceed())
-    } else if (back.some((slot) => slot.seq <= this.loweredAt)) this.tightened = true
-  }
-
-  /** What `lead` and the slots with it need to go on after a wait. */
-  backNeeds(lead: Slot): Needs {
-    const plain = lead.together === undefined && !lead.needs!.holds && lead.shares === undefined &&
-      lead.pins === undefined && lead.skips === undefined
-    if (plain && !this.forwards) {
-      return lead.needs!
-    }
-    const counters: Array<Counter> = []
-    const weights: Array<number> = []
-    const add = (slot: Slot) => {
-      const needs = slot.needs!
-      for (let i = 0; i < needs.counters.length; i++) {
-        const counter = needs.counters[i]!
-        const now = current(counter)
-        if (this.persists(slot, counter) || now.removed || skipped(slot, counter)) continue
-        counters.push(now)
-        weights.push(needs.weights[i]!)
-      }
-      if (slot.shares !== undefined) {
-        for (const share of slot.shares.values()) {
-          counters.push(share)
-          weights.push(share.limit)
-        }
-      }
-    }
-    if (lead.phase === Retaking) add(lead)
-    else {
-      counters.push(...lead.needs!.counters)
-      weights.push(...lead.needs!.weights)
-    }
-    for (const slot of lead.together ?? []) add(slot)
-    if (counters.length === 0) {
-      counters.push(this.always)
-      weights.push(1)
-    }
-    return { counters, weights, holds: true }
-  }
 
   /** Takes what the slot needs if it can be had now. */
   tryAcquire(slot: Slot, needs: Needs, key: FairKey): boolean {
@@ -343,67 +154,10 @@ export class Admission {
     return true
   }
 
-  /** The fiber that was taking slots back is gone, its run interrupted: they stay away. */
-  abandon(wait: Wait): void {
-    const lead = this.leadOf(wait)
-    if (lead === undefined) return
-    const members = [lead, ...(lead.together ?? [])]
-    this.drop(lead)
-    lead.together = undefined
-    for (const slot of members) {
-      slot.phase = Away
-      slot.retaker = undefined
-    }
-    this.drain()
-  }
-
-  /** A `withSlot` inside runs asks for its tags and, together with them, for the slots that wait for nothing else. */
-  acquire(slot: Slot, needs: Needs, together: Array<Slot> | undefined, key: FairKey | undefined): boolean {
-    slot.needs = needs
-    slot.together = together
-    const line = new Line(together === undefined ? needs : this.backNeeds(slot), false, slot.priority, key ?? idleKey)
-    if (together !== undefined) line.backFrom = needs.counters.length
-    return this.enter(slot, line)
-  }
-
-  /** Another fiber of the run began to wait: the one that was taking the slot back goes on without it. */
-  private cancelRetake(slot: Slot): void {
-    const wait = slot.retaker
-    slot.phase = Away
-    slot.retaker = undefined
-    if (wait === undefined) return
-    const lead = slot.line !== undefined ? slot : this.leadOf(wait)
-    if (lead === undefined) return
-    const rest = [...(lead.together ?? []), lead].filter((member) => member !== slot)
-    if (lead.line !== undefined) this.drop(lead)
-    lead.together = undefined
-    if (rest.length === 0) this.later(() => wait.proceed())
-    else this.retake(rest, wait)
-  }
-
-  private leadOf(wait: Wait): Slot | undefined {
-    return wait.chain.find((slot) => slot.retaker === wait && slot.line !== undefined)
-  }
-
-  /** A `withSlot` that waits takes the run's slot back together with its tags, if it is the run's only wait. */
-  attach(slot: Slot, acquire: Slot): void {
-    if (acquire.line === undefined || slot.phase !== Away || slot.uncounted) return
-    ;(acquire.together ??= []).push(slot)
-    this.reline(acquire)
-  }
-
-  private detach(slot: Slot, wait: Wait): void {
-    const acquire = wait.acquire
-    if (acquire?.together === undefined) return
-    acquire.together = acquire.together.filter((member) => member !== slot)
-    if (acquire.together.length === 0) acquire.together = undefined
-    this.reline(acquire)
-  }
-
   private readonly todo: Array<() => void> = []
 
   /** Runs `f` once the loops have ended. */
-  private later(f: () => void): void {
+  later(f: () => void): void {
     this.todo.push(f)
   }
 
@@ -411,32 +165,7 @@ export class Admission {
     return [...this.sources].flatMap((source) => [...source])
   }
 
-  private lend(slot: Slot): void {
-    slot.phase = Away
-    const needs = slot.needs!
-    slot.suspended()
-    if (!needs.holds && slot.shares === undefined && slot.pins === undefined) return this.untake(slot, needs)
-    for (let i = 0; i < needs.counters.length; i++) {
-      const counter = needs.counters[i]!
-      if (skipped(slot, counter)) continue
-      if (this.persists(slot, counter)) {
-        if (counter.kind !== "tree") (current(counter).heldBy ??= new Set()).add(slot)
-      } else {
-        const now = current(counter)
-        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
-        this.touch(now)
-      }
-    }
-    slot.skips = undefined
-    if (slot.shares !== undefined) {
-      for (const share of slot.shares.values()) {
-        share.active -= share.limit
-        this.touch(share)
-      }
-    }
-  }
-
-  private untake(slot: Slot, needs: Needs): void {
+  untake(slot: Slot, needs: Needs): void {
     const { counters, weights } = needs
     for (let i = 0; i < counters.length; i++) {
       let counter = counters[i]!
@@ -460,7 +189,7 @@ export class Admission {
       if (counter.contenders !== undefined) this.overtaking.overtake(counter, line, slot)
       if (counter.bucket !== undefined && !line.resume) counter.bucket.tokens -= line.needs.weights[i]!
     }
-    if (slot.phase === Retaking) this.takeBack(slot)
+    if (slot.phase === Retaking) this.lending.takeBack(slot)
     else {
       const needs = slot.needs!
       this.takeAll(slot, needs.counters, needs.weights)
@@ -469,7 +198,7 @@ export class Admission {
     }
     if (slot.together !== undefined) {
       for (const member of slot.together) {
-        this.takeBack(member)
+        this.lending.takeBack(member)
         member.retaker = undefined
       }
       slot.tookBack()
@@ -484,28 +213,6 @@ export class Admission {
       if (counter.kind === "pool") counter.active += slot.poolTaken = counter.take(weights[i]!)
       else counter.active += weights[i]!
     }
-  }
-
-  private takeBack(slot: Slot): void {
-    slot.phase = Held
-    const { counters, weights } = slot.needs!
-    for (let i = 0; i < counters.length; i++) {
-      const counter = counters[i]!
-      if (this.persists(slot, counter)) {
-        current(counter).heldBy?.delete(slot)
-        continue
-      }
-      if (skipped(slot, counter)) continue
-      const now = current(counter)
-      const weight = now.take(weights[i]!)
-      if (now.removed || weight > now.limit) {
-        ;(slot.skips ??= []).push(counter)
-        continue
-      }
-      if (counter.kind === "pool") slot.poolTaken = weight
-      now.active += weight
-    }
-    if (slot.shares !== undefined) { for (const share of slot.shares.values()) share.active += share.limit }
   }
 
   private serve(line: Line, clock: KeyClock): void {
@@ -541,7 +248,7 @@ export class Admission {
   }
 
   /** Takes a slot out of its line without saying it left. */
-  private drop(slot: Slot): void {
+  drop(slot: Slot): void {
     const line = slot.line!
     this.unqueue(slot, line)
     if (line.size === 0) this.close(line)
@@ -734,7 +441,7 @@ export class Admission {
 
   private ask(slot: Slot, line: Line, into: Line | undefined): Line | undefined {
     let needs: Needs
-    if (slot.phase === Retaking) needs = this.backNeeds(slot)
+    if (slot.phase === Retaking) needs = this.lending.backNeeds(slot)
     else {
       const resolved = slot.resolve()
       // Asking may cut a share from a slot that is being taken back with this one, which asks for both anew.
@@ -746,7 +453,7 @@ export class Admission {
         return into
       }
       slot.needs = resolved
-      needs = slot.together === undefined ? resolved : this.backNeeds(slot)
+      needs = slot.together === undefined ? resolved : this.lending.backNeeds(slot)
     }
     if (sameNeeds(line.needs, needs)) return into
     this.drop(slot)
@@ -793,38 +500,6 @@ export class Admission {
   /** Runs `f` after so many milliseconds on the slot's clock; set by the module that knows effects. */
   onToken: (millis: number, slot: Slot, f: () => void) => void = () => {}
 }
-
-/** Where a share was cut from. */
-export const shareOrigin = new WeakMap<Counter, Counter>()
-
-/** Virtual time of the keys of one scheduler: start-time fair queueing over the keys that wait. */
-export class KeyClock {
-  virtual = 0
-  private readonly keys = new Map<string | undefined, FairKey>()
-  get size(): number {
-    return this.keys.size
-  }
-  get(name: string | undefined): FairKey {
-    let key = this.keys.get(name)
-    if (key === undefined) {
-      key = { name, virtual: this.virtual, waiting: 0, clock: this }
-      this.keys.set(name, key)
-    }
-    return key
-  }
-  /** A key nobody waits under is forgotten, unless it is ahead of the others. */
-  idle(key: FairKey): void {
-    if (key.name !== undefined && key.virtual <= this.virtual) this.keys.delete(key.name)
-  }
-}
-
-export interface FairKey extends Key {
-  readonly clock: KeyClock | undefined
-}
-
-const idleKey: FairKey = { name: undefined, virtual: 0, waiting: 0, clock: undefined }
-
-const skipped = (slot: Slot, counter: Counter): boolean => slot.skips !== undefined && slot.skips.includes(counter)
 
 const tagsOf = (needs: Needs): number => {
   let tags = 0

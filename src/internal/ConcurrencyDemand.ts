@@ -2,7 +2,9 @@
 import * as Duration from "effect/Duration"
 import type { AdmissionReason, Demand, Limit, Priority, TagLimit, TagLimits } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
-import { type Admission, KeyClock, shareOrigin } from "./ConcurrencyAdmission.ts"
+import type { Admission } from "./ConcurrencyAdmission.ts"
+import { KeyClock } from "./ConcurrencyKeys.ts"
+import { shareOrigin } from "./ConcurrencyLending.ts"
 import { Counter, Line, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLine.ts"
 
 const sameTags = (given: ReadonlyArray<string>, tags: ReadonlyArray<string> | undefined): boolean => {
@@ -312,7 +314,7 @@ export const shareAround = (
 ): Counter | undefined => {
   for (let slot = enclosing; slot !== undefined; slot = slot.enclosing) {
     const held = holding(slot, counter)
-    if (held !== undefined && admission.persists(slot, held)) return admission.share(slot, held)
+    if (held !== undefined && admission.lending.persists(slot, held)) return admission.lending.share(slot, held)
   }
   return undefined
 }

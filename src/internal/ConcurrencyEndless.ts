@@ -31,7 +31,9 @@ const goWithout = (admission: Admission, lead: Slot): void => {
     const { counters, weights } = slot.needs!
     counters.forEach((counter, i) => {
       const now = current(counter)
-      if (now.kind !== "tag" || admission.persists(slot, counter) || now.active + weights[i]! <= now.limit) return
+      if (now.kind !== "tag" || admission.lending.persists(slot, counter) || now.active + weights[i]! <= now.limit) {
+        return
+      }
       const skips = slot.skips ??= []
       if (!skips.includes(counter)) skips.push(counter)
     })

@@ -406,3 +406,7 @@ export class LineHeap {
     line.index = index
   }
 }
+
+/** It was not taken back: it closed, went away or was lowered meanwhile. */
+export const skipped = (slot: Slot, counter: Counter): boolean =>
+  slot.skips !== undefined && slot.skips.includes(counter)

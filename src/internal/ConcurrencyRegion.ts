@@ -58,7 +58,7 @@ class Region extends Slot {
         ) continue
         if (slot.region || holding(slot, originOf(counter)) === undefined) continue
         this.pinned.push([slot, counter])
-        this.admission.pin(slot, counter)
+        this.admission.lending.pin(slot, counter)
       }
     }
   }
@@ -118,12 +118,12 @@ export const enterRegion = <A, E, R, A2>(
   const needs = resolveRegion(region, shared)
   if ("_tag" in needs) return refused(needs, region.name)
   const body = needs.counters.length === 0 ? effect : Effect.provideService(effect, CurrentRegion, region as Slot)
-  for (const [slot, counter] of pinned) admission.pin(slot, counter)
+  for (const [slot, counter] of pinned) admission.lending.pin(slot, counter)
   if (needs.counters.length > 0) shared.open.add(region)
   const leave = () => {
     if (needs.counters.length > 0) admission.end(region)
     shared.open.delete(region)
-    for (const [slot, counter] of pinned) admission.unpin(slot, counter)
+    for (const [slot, counter] of pinned) admission.lending.unpin(slot, counter)
     admission.drain()
   }
   const use = Effect.onExit(restore(body), () => Effect.sync(leave))
@@ -167,7 +167,7 @@ export const enterRegion = <A, E, R, A2>(
       const same = region.together === undefined && admission.version === version
       const asked = same ? needs : resolveRegion(region, shared)
       if ("_tag" in asked) reason = asked
-      else admitted = admission.acquire(region, asked, region.together, line)
+      else admitted = admission.lending.acquire(region, asked, region.together, line)
     })
     if (reason !== undefined) {
       region.together = undefined
@@ -212,7 +212,7 @@ const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
     const held = holding(around, counter)
     // Lent, while another fiber of the run waits, it is not there to be had again.
     const there = around.phase === Held || slot.together?.includes(around) === true
-    if (held !== undefined && (there || admissionOf(around).persists(around, held))) return around
+    if (held !== undefined && (there || admissionOf(around).lending.persists(around, held))) return around
     if (around === around.run) return undefined
   }
   return undefined

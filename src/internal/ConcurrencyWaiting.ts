@@ -77,7 +77,7 @@ export class Waits {
 
   begin(): void {
     for (const slot of this.chain) if (slot.phase === Held) this.lent.push(slot)
-    this.waits.forEach((wait, i) => this.admissions[i]!.beginWait(wait))
+    this.waits.forEach((wait, i) => this.admissions[i]!.lending.beginWait(wait))
   }
 
   /** The wait is over; `then` follows once the slots are back, or at once if others of the run still wait. */
@@ -92,7 +92,7 @@ export class Waits {
     if (this.phase !== "retaking") return
     if (next === this.waits.length) return this.over()
     const admission = this.admissions[next]!
-    admission.endWait(this.waits[next]!)
+    admission.lending.endWait(this.waits[next]!)
     admission.drain()
   }
 
@@ -121,7 +121,7 @@ export class Waits {
     if (this.phase === "over") return then()
     if (this.chain.some((slot) => slot.uncounted) && this.phase === "retaking") {
       this.phase = "over"
-      this.waits.forEach((wait, i) => this.admissions[i]!.abandon(wait))
+      this.waits.forEach((wait, i) => this.admissions[i]!.lending.abandon(wait))
       return then()
     }
     this.onOver = then

@@ -118,6 +118,17 @@ export class Core {
     })
   }
 
+  /** Facts told one after another of one run share its snapshot; kept by each run, a million of them would be in the way. */
+  infoOf(run: Run<any, any>): RunEvent.RunInfo {
+    if (run !== this.described) {
+      this.described = run
+      this.info = run.describe()
+    }
+    return this.info!
+  }
+  private described: Run<any, any> | undefined
+  private info: RunEvent.RunInfo | undefined
+
   // Facts of one millisecond share its time.
   private at(millis: number): DateTime.Utc {
     return millis === this.lastMillis
@@ -283,6 +294,7 @@ export class Core {
       try {
         checkOptions(asked)
         run.name = asked.name ?? run.name
+        this.described = undefined
         run.effect = next.effect as Effect.Effect<any, any>
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)

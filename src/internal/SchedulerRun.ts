@@ -148,9 +148,9 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     return this
   }
   get info(): RunEvent.RunInfo {
-    return this.snapshot ??= this.describe()
+    return this.core.infoOf(this)
   }
-  private describe(): RunEvent.RunInfo {
+  describe(): RunEvent.RunInfo {
     const { id, name, parent, tags } = this
     const root = parent === undefined ? id : this.root
     const { lane } = this.core
@@ -158,7 +158,6 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
       lane === undefined ? { id, name, tags, parent, root } : { id, name, tags, parent, root, lane }
     )
   }
-  private snapshot: RunEvent.RunInfo | undefined
 
   // ─── admission
 
@@ -240,7 +239,6 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     this.fiber = undefined
     this.scope = undefined
     this.needs = undefined
-    this.snapshot = undefined
   }
 
   /** The context of the body; says that it starts. */
