@@ -293,7 +293,7 @@ const makeService = (core: Core): Scheduler["Service"] => ({
       Effect.withFiber((fiber) =>
         core.fork(fiber, effect, options, true, (run) => joinOwned(fiber.context, run))
       ) as never,
-  events: core.events,
+  events: core.events.stream,
   stats: core.stats,
   resize: (maxParallelism) => core.resize(maxParallelism),
   why: (id) => core.why(id),

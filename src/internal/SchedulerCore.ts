@@ -1,24 +1,21 @@
 /** The scheduler under its Layers: submits, launches, settles, closes. The pool and the inline runner differ only in how a body is run. */
-import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import * as References from "effect/References"
 import { Scheduler as RuntimeScheduler, type SchedulerDispatcher } from "effect/Scheduler"
-import * as Stream from "effect/Stream"
 import * as Concurrency from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
-import * as RunEvent from "../RunEvent.ts"
 import type { Dependencies, ForkOptions, LayerOptions, Stats, Why } from "../Scheduler.ts"
 import * as Supervisor from "../Supervisor.ts"
 import * as TaskRun from "../TaskRun.ts"
+import { Events } from "./SchedulerEvents.ts"
 import { type Origin, Run } from "./SchedulerRun.ts"
+import { Turns } from "./SchedulerTurns.ts"
 
 /** Starts in one turn of the dispatcher before the event loop is let in. */
 const STARTS_A_TURN = 1024
@@ -28,10 +25,7 @@ export class Core {
   readonly limits: Concurrency.RunnerLimits
   readonly members: Supervisor.Members
   readonly budget: Supervisor.CheckedBudget
-  readonly outer: ReadonlyArray<RunEvent.Listener>
-  readonly inner = new Set<RunEvent.Listener>()
-  private readonly readers = new Set<() => void>()
-  listening: boolean
+  readonly events: Events
   queued = 0
   readonly tasks = new Map<string, number>()
   private readonly ids = new Map<string, Run<any, any>>()
@@ -69,102 +63,15 @@ export class Core {
       ? Infinity
       : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
     this.failsWhenFull = checkWhenQueueFull(where, options.whenQueueFull) === "fail"
-    this.outer = Context.get(context, RunEvent.Listeners)
-    this.listening = this.outer.length > 0
+    this.events = new Events(this.id, name, context)
     limits.admission.sources.add(this.members as unknown as Iterable<Run<any, any>>)
     this.members.atOnce = (f) => limits.admission.atOnce(f)
     this.members.onStopped = (report) => {
-      if (this.listening) this.emit({ _tag: "RunnerStopped", at: this.now(context), scheduler: this.id, name, report })
       for (const submit of this.submitters.splice(0)) submit()
-      for (const end of this.readers) end()
+      this.events.runnerStopped(report)
     }
-    if (this.listening) this.emit({ _tag: "RunnerStarted", at: this.now(context), scheduler: this.id, name })
+    this.events.runnerStarted()
   }
-
-  private now(context: Context.Context<never>): DateTime.Utc {
-    return DateTime.makeUnsafe(Context.get(context, Clock.Clock).currentTimeMillisUnsafe())
-  }
-
-  // ─── events
-
-  fact(run: Run<any, any>): { at: DateTime.Utc; scheduler: string; run: RunEvent.RunInfo } {
-    return { at: this.at(run.clock.currentTimeMillisUnsafe()), scheduler: this.id, run: run.info }
-  }
-
-  // The four facts of every run are written out: spreading costs as much as the rest of them.
-  private submitted(run: Run<any, any>): void {
-    this.emit({
-      _tag: "Submitted",
-      at: this.at(Concurrency.toMillis(run.submittedAt)),
-      scheduler: this.id,
-      run: run.info
-    })
-  }
-
-  private waiting(run: Run<any, any>, reasons: ReadonlyArray<TaskRun.WaitReason>, now: number): void {
-    const at = this.at(Concurrency.toMillis(now))
-    this.emit({ _tag: "Waiting", at, scheduler: this.id, run: run.info, for: reasons })
-  }
-
-  started(run: Run<any, any>): void {
-    const now = Concurrency.since(run.clock)
-    if (run.startedAt === Concurrency.NEVER) run.startedAt = now
-    this.emit({
-      _tag: "Started",
-      at: this.at(Concurrency.toMillis(now)),
-      scheduler: this.id,
-      run: run.info,
-      attempt: run.attempt
-    })
-  }
-
-  /** Facts told one after another of one run share its snapshot; kept by each run, a million of them would be in the way. */
-  infoOf(run: Run<any, any>): RunEvent.RunInfo {
-    if (run !== this.described) {
-      this.described = run
-      this.info = run.describe()
-    }
-    return this.info!
-  }
-  private described: Run<any, any> | undefined
-  private info: RunEvent.RunInfo | undefined
-
-  // Facts of one millisecond share its time.
-  private at(millis: number): DateTime.Utc {
-    return millis === this.lastMillis
-      ? this.lastAt
-      : (this.lastMillis = millis, this.lastAt = DateTime.makeUnsafe(millis))
-  }
-  private lastMillis = 0
-  private lastAt = DateTime.makeUnsafe(0)
-
-  emit(event: RunEvent.RunEvent): void {
-    Object.freeze(event)
-    RunEvent.publish(this.outer, event)
-    if (this.inner.size > 0) RunEvent.publish([...this.inner], event)
-  }
-
-  /** Never drops and never blocks a run: what a slow reader has not read yet waits in its own queue. */
-  readonly events: Stream.Stream<RunEvent.RunEvent> = Stream.unwrap(Effect.gen({ self: this }, function*() {
-    const queue = yield* Queue.unbounded<RunEvent.RunEvent, Cause.Done>()
-    const listener = (event: RunEvent.RunEvent) => void Queue.offerUnsafe(queue, event)
-    const end = () => void Queue.endUnsafe(queue)
-    if (this.members.state === "closed") end()
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        this.inner.add(listener)
-        this.readers.add(end)
-        this.listening = true
-      }),
-      () =>
-        Effect.sync(() => {
-          this.inner.delete(listener)
-          this.readers.delete(end)
-          this.listening = this.outer.length > 0 || this.inner.size > 0
-        })
-    )
-    return Stream.fromQueue(queue)
-  }))
 
   // ─── submitting
 
@@ -186,7 +93,7 @@ export class Core {
     else if (parent !== undefined) run.priority = parent.priority
     if (asked.refusable === true) run.refusable = true
     if (asked.id !== undefined) this.claim(run, asked.id)
-    if (this.listening) run.submittedAt = Concurrency.since(origin.clock)
+    if (this.events.listening) run.submittedAt = Concurrency.since(origin.clock)
     return run
   }
 
@@ -256,7 +163,7 @@ export class Core {
     this.members.add(run)
     if (this.limits.trees !== undefined) this.enterTree(run)
     if (run.name !== this.lastName) this.seen(run.name)
-    if (this.listening) this.submitted(run)
+    if (this.events.listening) this.events.submitted(run)
     if (!this.accepts(run, awaited)) return run.refuse({ _tag: "SchedulerClosed", scheduler: this.id })
     if (options?.after !== undefined) this.dependOn(run, options.after, options)
     else this.enqueue(run, options, run.submittedAt)
@@ -276,8 +183,12 @@ export class Core {
     run.set({ deps: after.runs })
     run.waits = [wait]
     for (const target of targets) target.awaited++
-    if (this.listening) {
-      this.emit({ _tag: "Waiting", ...this.fact(run), for: [{ _tag: "Runs", runs: after.runs.map((dep) => dep.id) }] })
+    if (this.events.listening) {
+      this.events.emit({
+        _tag: "Waiting",
+        ...this.events.fact(run),
+        for: [{ _tag: "Runs", runs: after.runs.map((dep) => dep.id) }]
+      })
     }
     const waiting = Effect.runForkWith(run.origin.context)(
       Effect.updateContext(TaskRun.awaitAll(after.runs), outside) as Effect.Effect<Array<Exit.Exit<unknown, unknown>>>
@@ -294,7 +205,7 @@ export class Core {
       try {
         checkOptions(asked)
         run.name = asked.name ?? run.name
-        this.described = undefined
+        this.events.forget()
         run.effect = next.effect as Effect.Effect<any, any>
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)
@@ -338,7 +249,9 @@ export class Core {
       run.isQueued = true
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
     }
-    if (this.listening) this.waiting(run, admitted ? noReasons : run.waitingFor(), now ?? Concurrency.since(run.clock))
+    if (this.events.listening) {
+      this.events.waiting(run, admitted ? noReasons : run.waitingFor(), now ?? Concurrency.since(run.clock))
+    }
     if (admitted) run.start()
   }
 
@@ -488,7 +401,7 @@ export class Core {
     }
     if (!wasSettled) {
       if (run.rarely.id !== undefined) this.ids.delete(run.rarely.id)
-      if (this.listening) this.finished(run)
+      if (this.events.listening) this.events.finished(run)
     }
     // The last one out lets a stop go on, so it says first that it has finished.
     if (!abandoned) this.members.remove(run)
@@ -528,24 +441,6 @@ export class Core {
     const trees = this.limits.trees!
     trees.active--
     this.limits.admission.touch(trees)
-  }
-
-  private finished(run: Run<any, any>): void {
-    const now = Concurrency.since(run.clock)
-    // Times are only taken while somebody listens; for who came later the admission is the best that is known.
-    const admitted = run.attempt > 0 ? run.since : now
-    const submitted = run.submittedAt === Concurrency.NEVER ? admitted : run.submittedAt
-    const started = run.startedAt === Concurrency.NEVER ? admitted : run.startedAt
-    this.emit({
-      _tag: "Finished",
-      at: this.at(Concurrency.toMillis(now)),
-      scheduler: this.id,
-      run: run.info,
-      outcome: run.outcome,
-      inQueue: millis(started - submitted),
-      duration: millis(now - started),
-      total: millis(now - submitted)
-    })
   }
 
   private nobodyCares(run: Run<any, any>): void {
@@ -654,47 +549,6 @@ export class Core {
     })
   }
 }
-
-/** One dispatcher for all runs, which knows when it is inside one of its turns and when that ends. */
-class Turns implements SchedulerDispatcher {
-  inside = false
-  private planned = false
-  private buckets: Array<[priority: number, tasks: Array<() => void>]> = []
-  private readonly dispatcher: SchedulerDispatcher
-  private readonly atEnd: () => void
-  constructor(dispatcher: SchedulerDispatcher, atEnd: () => void) {
-    this.dispatcher = dispatcher
-    this.atEnd = atEnd
-  }
-  scheduleTask(task: () => void, priority: number): void {
-    if (!this.planned) {
-      this.planned = true
-      this.dispatcher.scheduleTask(this.turn, 0)
-    }
-    const { buckets } = this
-    let at = 0
-    while (at < buckets.length && buckets[at]![0] < priority) at++
-    if (at < buckets.length && buckets[at]![0] === priority) buckets[at]![1].push(task)
-    else buckets.splice(at, 0, [priority, [task]])
-  }
-  flush(): void {
-    this.dispatcher.flush()
-  }
-  private readonly turn = (): void => {
-    const { buckets } = this
-    this.buckets = []
-    this.planned = false
-    this.inside = true
-    for (const [, tasks] of buckets) for (let i = 0; i < tasks.length; i++) tasks[i]!()
-    this.inside = false
-    this.atEnd()
-  }
-}
-
-/** Most durations are short, and equal ones may be one. */
-const short: Array<Duration.Duration> = []
-const millis = (time: number): Duration.Duration =>
-  time >= 0 && time < 1000 && Number.isInteger(time) ? short[time] ??= Duration.millis(time) : Duration.millis(time)
 
 const noOptions: ForkOptions = {}
 

@@ -148,7 +148,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     return this
   }
   get info(): RunEvent.RunInfo {
-    return this.core.infoOf(this)
+    return this.core.events.infoOf(this)
   }
   describe(): RunEvent.RunInfo {
     const { id, name, parent, tags } = this
@@ -205,14 +205,14 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     // Each of its fibers that waited says so; the slot came back once.
     if (!this.rarely.away) return
     this.set({ away: false })
-    if (this.core.listening) this.core.emit({ _tag: "Resumed", ...this.core.fact(this) })
+    if (this.core.events.listening) this.core.events.emit({ _tag: "Resumed", ...this.core.events.fact(this) })
   }
 
   override suspended(): void {
     // Back and away again in one instant, before anybody was told that it was back.
-    if (!this.core.listening || this.rarely.away) return
+    if (!this.core.events.listening || this.rarely.away) return
     this.set({ away: true })
-    this.core.emit({ _tag: "Suspended", ...this.core.fact(this), on: this.waitsFor() })
+    this.core.events.emit({ _tag: "Suspended", ...this.core.events.fact(this), on: this.waitsFor() })
   }
 
   waitsFor(): ReadonlyArray<string> {
@@ -245,7 +245,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   enter(): Context.Context<any> {
     this.attempt++
     const scope = this.scope = new RunScope()
-    if (this.core.listening) this.core.started(this)
+    if (this.core.events.listening) this.core.events.started(this)
     return Context.addUnsafe(
       Context.addUnsafe(this.origin.base, Concurrency.CurrentRunKey, this),
       Scope.Scope.key,
@@ -292,10 +292,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const admission = this.core.limits.admission
     this.set({ retryAt: this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay) })
     if (this.phase === Concurrency.Held || this.phase === Concurrency.Away) admission.giveUp(this)
-    if (this.core.listening) {
-      this.core.emit({
+    if (this.core.events.listening) {
+      this.core.events.emit({
         _tag: "AttemptFailed",
-        ...this.core.fact(this),
+        ...this.core.events.fact(this),
         attempt: this.attempt,
         cause,
         retryAt: DateTime.makeUnsafe(this.rarely.retryAt)
@@ -333,7 +333,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const resume = this.rarely.onReadmitted!
     this.set({ onReadmitted: undefined })
     this.attempt++
-    if (this.core.listening) this.core.started(this)
+    if (this.core.events.listening) this.core.events.started(this)
     resume(undefined)
   }
 
