@@ -23,7 +23,7 @@ import {
 } from "./internal/ConcurrencyDemand.ts"
 import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
 import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
-import { holdersOf, limitName, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
+import { holdersOf, limitName, pausedFor, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
 import { chainOf, CurrentRegion, CurrentRunKey, innermost, none, RunKey, Waits } from "./internal/ConcurrencyWaiting.ts"
 import { type InvalidOptionError, orDie, orFail } from "./InvalidOptionError.ts"
 
@@ -36,12 +36,19 @@ export interface TagLimit {
   readonly limit: Limit
   /** What happens to the tag while its run waits for another run. Default `"lend"`; `"hold"` for a real resource. */
   readonly whileWaiting?: "lend" | "hold" | undefined
-  /** At most `count` starts per `per`, as an exact token bucket. `burst`, what may start at once, defaults to `count` (at least 1). */
-  readonly rate?: {
-    readonly count: number
-    readonly per: Duration.Input
-    readonly burst?: number | undefined
-  } | undefined
+  /** How often work may start under it; of several, all must have room. */
+  readonly rate?: Rate | ReadonlyArray<Rate> | undefined
+  /** False: declared, and counting nothing until `enable`. Default true. */
+  readonly enabled?: boolean | undefined
+}
+
+/** At most `count` starts per `per`, as an exact token bucket. A weight takes as many tokens. */
+export interface Rate {
+  /** A number > 0. */
+  readonly count: number
+  readonly per: Duration.Input
+  /** How much may start at once. A number >= 1; default: `count`, at least 1. */
+  readonly burst?: number | undefined
 }
 
 /** Limits by tag, or a function that knows the limit of any tag (asked once a tag). */
@@ -84,6 +91,17 @@ export interface Usage {
 export interface LimitInfo extends Usage {
   readonly tag: string
   readonly holders: ReadonlyArray<Holder>
+  /** False: it counts nothing until `enable`. */
+  readonly enabled: boolean
+  /** Its rates, and how much may start now under each. */
+  readonly rates: ReadonlyArray<{
+    readonly count: number
+    readonly per: Duration.Duration
+    readonly burst: number
+    readonly available: number
+  }>
+  /** Nothing starts before; `"resumed"`: before `resume`. */
+  readonly pausedUntil: DateTime.Utc | "resumed" | undefined
 }
 
 interface Service {
@@ -91,6 +109,9 @@ interface Service {
   readonly read: (tag: string) => Effect.Effect<Option.Option<LimitInfo>>
   readonly list: Effect.Effect<ReadonlyArray<LimitInfo>>
   readonly remove: (tag: string) => Effect.Effect<boolean>
+  readonly switchTo: (tag: string, on: boolean) => Effect.Effect<boolean>
+  readonly pauseUntil: (tag: string, until: (now: number) => number) => Effect.Effect<void, InvalidOptionError>
+  readonly revoke: (tag: string, id: string | undefined) => Effect.Effect<number>
   /** The limits a scheduler of these options works under, together with these. For runners. */
   readonly limitsFor: (options: LimitsOptions) => RunnerLimits
 }
@@ -124,6 +145,34 @@ export const list: Effect.Effect<ReadonlyArray<LimitInfo>, never, Concurrency> =
 /** Removes the limit of a tag: those who waited for it go on. False when there was none. */
 export const remove = (tag: string): Effect.Effect<boolean, never, Concurrency> =>
   Concurrency.use((concurrency) => concurrency.remove(tag))
+
+/** Switches a limit on: it counts those admitted from now on. False: there is none. */
+export const enable = (tag: string): Effect.Effect<boolean, never, Concurrency> =>
+  Concurrency.use((concurrency) => concurrency.switchTo(tag, true))
+
+/** Switches a limit off: it counts nothing, and those who waited for it go on. False: there is none. */
+export const disable = (tag: string): Effect.Effect<boolean, never, Concurrency> =>
+  Concurrency.use((concurrency) => concurrency.switchTo(tag, false))
+
+/** Starts nothing that asks for the tag until `resume`; holders go on. A tag without a limit can be paused too. */
+export const pause = (tag: string): Effect.Effect<void, never, Concurrency> =>
+  Effect.orDie(Concurrency.use((concurrency) => concurrency.pauseUntil(tag, () => Infinity)))
+
+/** Starts nothing that asks for the tag for so long: what a `Retry-After` asks for. */
+export const pauseFor = (tag: string, duration: Duration.Input): Effect.Effect<void, InvalidOptionError, Concurrency> =>
+  Concurrency.use((concurrency) => concurrency.pauseUntil(tag, pausedFor("Concurrency.pauseFor", duration)))
+
+/** Ends a pause. */
+export const resume = (tag: string): Effect.Effect<void, never, Concurrency> =>
+  Effect.orDie(Concurrency.use((concurrency) => concurrency.pauseUntil(tag, (now) => now)))
+
+/** Takes the tag from everybody who holds it; they go on uncounted, and what they release later changes nothing. Returns how many. */
+export const reset = (tag: string): Effect.Effect<number, never, Concurrency> =>
+  Concurrency.use((concurrency) => concurrency.revoke(tag, undefined))
+
+/** Takes the tag from one holder, by the id that `read` shows. False: it does not hold it. */
+export const releaseHolder = (tag: string, id: string): Effect.Effect<boolean, never, Concurrency> =>
+  Effect.map(Concurrency.use((concurrency) => concurrency.revoke(tag, id)), (revoked) => revoked > 0)
 
 /**
  * Any effect under tag limits: tags only, no pool slot. Held until the effect ends: neither `join` nor `lend` gives it away, and descendants

@@ -12,7 +12,6 @@ import { Lending } from "./ConcurrencyLending.ts"
 import {
   Away,
   before,
-  type Bucket,
   Counter,
   current,
   Held,
@@ -83,7 +82,7 @@ export class Admission {
         if (counter.active < counter.limit && line.size > 0) this.overtaking.contend(line, counter)
         return counter
       }
-      if (counter.bucket !== undefined && !line.resume && !this.hasTokens(counter, counter.bucket, weight, slot)) {
+      if (counter.pace !== undefined && !line.resume && i < line.backFrom && this.isTooSoon(counter, weight, slot)) {
         return counter
       }
       if (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot)) return counter
@@ -187,7 +186,7 @@ export class Admission {
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
       if (counter.contenders !== undefined) this.overtaking.overtake(counter, line, slot)
-      if (counter.bucket !== undefined && !line.resume) counter.bucket.tokens -= line.needs.weights[i]!
+      if (counter.pace !== undefined && !line.resume && i < line.backFrom) counter.pace.take(line.needs.weights[i]!)
     }
     if (slot.phase === Retaking) this.lending.takeBack(slot)
     else {
@@ -273,6 +272,7 @@ export class Admission {
       if (heap === undefined) counter.heaps.push(heap = new LineHeap(counter, weight))
     }
     heap.add(line)
+    if (counter.pace !== undefined) this.wakeAt(counter, line)
     if (counter.active < counter.limit && weight > 1) this.overtaking.contend(line, counter)
   }
 
@@ -348,8 +348,10 @@ export class Admission {
         if (line.size === 0) this.close(line)
         else line.at!.moved(line)
         this.granted.push(slot)
-      } else if (blocker === from) this.clean(from, dirty.indexOf(from))
-      else {
+      } else if (blocker === from) {
+        if (from.pace !== undefined) this.wakeAt(from, best)
+        this.clean(from, dirty.indexOf(from))
+      } else {
         if (tagsOf(best.needs) > 1) {
           this.overtaking.contend(best, from!)
           this.overtaking.contend(best, blocker)
@@ -478,27 +480,31 @@ export class Admission {
 
   // ─── rates
 
-  private hasTokens(counter: Counter, bucket: Bucket, weight: number, slot: Slot): boolean {
+  private isTooSoon(counter: Counter, weight: number, slot: Slot): boolean {
     const now = slot.clock.currentTimeMillisUnsafe()
-    if (now > bucket.at) {
-      bucket.tokens = Math.min(bucket.burst, bucket.tokens + (now - bucket.at) * bucket.perMilli)
-      bucket.at = now
-    }
-    // Floating point: a token that is due to the last bit is there.
-    if (bucket.tokens + 1e-9 >= weight) return true
-    if (!bucket.timer) {
-      bucket.timer = true
-      this.onToken(Math.max(1, Math.ceil((weight - bucket.tokens) / bucket.perMilli - 1e-6)), slot, () => {
-        bucket.timer = false
-        this.touch(counter)
-        this.drain()
-      })
-    }
-    return false
+    return counter.pace!.readyAt(weight, now) > now
   }
 
-  /** Runs `f` after so many milliseconds on the slot's clock; set by the module that knows effects. */
-  onToken: (millis: number, slot: Slot, f: () => void) => void = () => {}
+  /** One timer a limit, for the best of those that wait there. */
+  private wakeAt(counter: Counter, line: Line): void {
+    const pace = counter.pace
+    if (pace === undefined || line.resume) return
+    const slot = line.first!
+    const now = slot.clock.currentTimeMillisUnsafe()
+    const weight = line.needs.weights[line.needs.counters.indexOf(counter)] ?? 1
+    const at = pace.readyAt(weight, now)
+    if (at <= now || at === Infinity || (pace.timer !== undefined && pace.timer.at <= at)) return
+    pace.timer?.cancel()
+    const cancel = this.onTime(at - now, slot, () => {
+      pace.timer = undefined
+      this.touch(counter)
+      this.drain()
+    })
+    pace.timer = { at, cancel }
+  }
+
+  /** Runs `f` after so many milliseconds on the slot's clock, and returns how not to; set by the module that knows effects. */
+  onTime: (millis: number, slot: Slot, f: () => void) => () => void = () => () => {}
 }
 
 const tagsOf = (needs: Needs): number => {

@@ -1,11 +1,12 @@
 /** From what work asks for, in the user's words, to the counters and weights the admission takes. */
 import * as Duration from "effect/Duration"
-import type { AdmissionReason, Demand, Limit, Priority, TagLimit, TagLimits } from "../Concurrency.ts"
+import type { AdmissionReason, Demand, Limit, Priority, Rate, TagLimit, TagLimits } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { KeyClock } from "./ConcurrencyKeys.ts"
 import { shareOrigin } from "./ConcurrencyLending.ts"
 import { Counter, Line, type Needs, Pending, Returned, type Slot, Waiting } from "./ConcurrencyLine.ts"
+import { Pace, type Window } from "./ConcurrencyPace.ts"
 
 const sameTags = (given: ReadonlyArray<string>, tags: ReadonlyArray<string> | undefined): boolean => {
   if (tags === undefined) return given.length === 0
@@ -52,6 +53,8 @@ const isNegative = (input: unknown): boolean =>
 /** The limits of tags in one place: given by name, by function, or at run time. */
 export class TagTable {
   readonly counters = new Map<string, Counter>()
+  /** Limits that count nothing until they are switched on. */
+  readonly disabled = new Map<string, Counter>()
   private readonly find: ((tag: string) => Limit | TagLimit | undefined) | undefined
   private readonly removed = new Set<string>()
   private readonly where: string
@@ -59,25 +62,36 @@ export class TagTable {
     this.where = where
     this.find = typeof limits === "function" ? limits : undefined
     if (limits !== undefined && typeof limits !== "function") {
-      for (const tag of Object.keys(limits)) this.counters.set(tag, makeTag(where, tag, limits[tag]!))
+      for (const tag of Object.keys(limits)) this.place(tag, limits[tag]!)
     }
+  }
+  private place(tag: string, limit: Limit | TagLimit): Counter | undefined {
+    const made = makeTag(this.where, tag, limit)
+    const off = typeof limit === "object" && limit.enabled === false
+    ;(off ? this.disabled : this.counters).set(tag, made)
+    return off ? undefined : made
   }
   get(tag: string): Counter | undefined {
     const counter = this.counters.get(tag)
-    if (counter !== undefined || this.find === undefined || this.removed.has(tag)) return counter
-    const limit = this.find(tag)
-    if (limit === undefined) return undefined
-    const made = makeTag(this.where, tag, limit)
-    this.counters.set(tag, made)
-    return made
-  }
-  remove(tag: string): Counter | undefined {
-    const counter = this.counters.get(tag)
-    if (counter !== undefined) {
-      this.counters.delete(tag)
-      if (this.find !== undefined) this.removed.add(tag)
+    if (counter !== undefined || this.find === undefined || this.removed.has(tag) || this.disabled.has(tag)) {
+      return counter
     }
-    return counter
+    const limit = this.find(tag)
+    return limit === undefined ? undefined : this.place(tag, limit)
+  }
+  /** False when there was none, on or off. */
+  remove(tag: string): boolean {
+    const known = this.counters.delete(tag)
+    const off = this.disabled.delete(tag)
+    if (this.find !== undefined && (known || off)) this.removed.add(tag)
+    return known || off
+  }
+  disable(counter: Counter): void {
+    this.counters.delete(counter.name)
+    this.disabled.set(counter.name, counter)
+  }
+  enable(tag: string): void {
+    this.disabled.delete(tag)
   }
 }
 
@@ -90,7 +104,8 @@ export const makeTag = (where: string, tag: string, given: Limit | TagLimit): Co
     checkTagLimit(where, field, spec.limit),
     checkWhileWaiting(where, field, spec)
   )
-  setRate(where, counter, spec)
+  // Full from the beginning of time, whichever clock is asked.
+  setRate(where, counter, spec.rate, -Infinity)
   return counter
 }
 
@@ -106,26 +121,27 @@ const checkWhileWaiting = (where: string, field: string, spec: TagLimit): boolea
   return value === "hold"
 }
 
-/** Sets or edits a rate; what is available now stays, within the new burst. */
-export const setRate = (where: string, counter: Counter, spec: TagLimit): void => {
-  const rate = spec.rate
-  if (rate === undefined) return void (counter.bucket = undefined)
-  const field = `tag limit "${counter.name}" rate`
-  if (!(Number.isFinite(rate.count) && rate.count > 0)) {
-    invalid(where, `${field}.count`, "must be a number > 0", rate.count)
-  }
-  const per = Duration.toMillis(checkDuration(where, `${field}.per`, rate.per))
-  if (!(per > 0 && Number.isFinite(per))) invalid(where, `${field}.per`, "must be a duration > 0", rate.per)
-  const burst = rate.burst ?? Math.max(1, rate.count)
-  if (!(Number.isFinite(burst) && burst >= 1)) invalid(where, `${field}.burst`, "must be a number >= 1", burst)
-  const old = counter.bucket
-  counter.bucket = {
-    burst,
-    perMilli: rate.count / per,
-    tokens: old === undefined ? burst : Math.min(old.tokens, burst),
-    at: old === undefined ? -Infinity : old.at,
-    timer: false
-  }
+type Windows = ReadonlyArray<Omit<Window, "credit" | "at">>
+
+/** The windows of a rate, checked. */
+const windowsOf = (where: string, tag: string, rate: TagLimit["rate"]): Windows => {
+  const rates: ReadonlyArray<Rate> = rate === undefined ? [] : Array.isArray(rate) ? rate : [rate as Rate]
+  return rates.map(({ burst, count, per }) => {
+    const field = `tag limit "${tag}" rate`
+    if (!(Number.isFinite(count) && count > 0)) invalid(where, `${field}.count`, "must be a number > 0", count)
+    const millis = Duration.toMillis(checkDuration(where, `${field}.per`, per))
+    if (!(millis > 0 && Number.isFinite(millis))) invalid(where, `${field}.per`, "must be a duration > 0", per)
+    const most = burst ?? Math.max(1, count)
+    if (!(Number.isFinite(most) && most >= 1)) invalid(where, `${field}.burst`, "must be a number >= 1", most)
+    return { count, per: millis, burst: most }
+  })
+}
+
+/** Makes or edits the rate of a limit; what is available now stays, within the new burst. */
+export const setRate = (where: string, counter: Counter, rate: TagLimit["rate"], now: number): void => {
+  const windows = windowsOf(where, counter.name, rate)
+  if (windows.length === 0 && counter.pace === undefined) return
+  ;(counter.pace ??= new Pace()).edit(windows, now)
 }
 
 /** The limits one scheduler (or, without a pool, `withSlot`) works under. */
@@ -269,9 +285,7 @@ export class Profile {
         let counter = table.get(tag)
         if (counter === undefined) continue
         counter = shareAround(this.limits.admission, enclosing, counter) ?? counter
-        const max = counter.bucket === undefined
-          ? counter.limit
-          : Math.min(counter.limit, Math.floor(counter.bucket.burst))
+        const max = counter.pace === undefined ? counter.limit : Math.min(counter.limit, counter.pace.most)
         if (counter.limit === 0) return { _tag: "LimitClosed", limit: tag }
         if (this.weight > max) return { _tag: "ExceedsLimit", limit: tag, weight: this.weight, max }
         counters.push(counter)

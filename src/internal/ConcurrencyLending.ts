@@ -82,12 +82,7 @@ export class Lending {
         const retaker = slot.retaker
         const lead = retaker === undefined ? slot : this.leadOf(retaker) ?? slot
         this.admission.reline(lead)
-      } else if (slot.phase === Away && slot.waits !== undefined) {
-        // Taken back together with a `withSlot` inside: now with this share too.
-        for (const { acquire } of slot.waits) {
-          if (acquire?.together?.includes(slot) === true) this.admission.reline(acquire)
-        }
-      }
+      } else if (slot.phase === Away) this.relineAcquires(slot)
     }
     return share
   }
@@ -119,8 +114,35 @@ export class Lending {
       now.active -= needs.weights[needs.counters.indexOf(counter)]!
       this.admission.touch(now)
       if (slot.phase === Retaking) this.admission.reline(this.leadOf(slot.retaker!) ?? slot)
+      else this.relineAcquires(slot)
     }
     this.admission.drain()
+  }
+
+  /** What is taken back together with a `withSlot` inside changed. */
+  private relineAcquires(slot: Slot): void {
+    if (slot.waits === undefined) return
+    for (const { acquire } of slot.waits) if (acquire?.together?.includes(slot) === true) this.admission.reline(acquire)
+  }
+
+  /** Takes a limit away from its holder, which goes on uncounted. False where it does not hold it. */
+  revoke(slot: Slot, counter: Counter): boolean {
+    const { needs } = slot
+    const own = needs?.counters.find((one) => current(one) === counter)
+    if (needs === undefined || own === undefined || skipped(slot, own)) return false
+    const away = slot.phase === Away || slot.phase === Retaking
+    if (slot.phase !== Held && !(away && this.persists(slot, own))) return false
+    const share = slot.shares?.get(own)
+    if (share !== undefined) {
+      slot.shares!.delete(own)
+      this.dissolve(share, slot.phase === Held)
+    }
+    counter.heldBy?.delete(slot)
+    counter.active -= needs.weights[needs.counters.indexOf(own)]!
+    ;(slot.skips ??= []).push(own)
+    this.admission.touch(counter)
+    this.admission.drain()
+    return true
   }
 
   /** One fiber begins to wait: its slots go away with the first of their waits. */
@@ -290,7 +312,9 @@ export class Lending {
         this.admission.touch(now)
       }
     }
-    slot.skips = undefined
+    // What was taken away from it and would have stayed stays away.
+    const kept = slot.skips?.filter((counter) => this.persists(slot, counter))
+    slot.skips = kept === undefined || kept.length === 0 ? undefined : kept
     if (slot.shares !== undefined) {
       for (const share of slot.shares.values()) {
         share.active -= share.limit

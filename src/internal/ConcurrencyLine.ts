@@ -4,6 +4,7 @@
  */
 import type * as Clock from "effect/Clock"
 import type { AdmissionReason } from "../Concurrency.ts"
+import type { Pace } from "./ConcurrencyPace.ts"
 
 export type CounterKind = "pool" | "tag" | "task" | "share" | "tree"
 
@@ -22,7 +23,8 @@ export class Counter {
   contenders: Array<Line> | undefined = undefined
   /** Slots that keep this limit taken while they wait for something. */
   heldBy: Set<Slot> | undefined = undefined
-  bucket: Bucket | undefined = undefined
+  /** How often, beside how much at once. */
+  pace: Pace | undefined = undefined
   /** That it alone is waited for, said once. */
   reasons: ReadonlyArray<{ readonly _tag: "Limit"; readonly limit: string }> | undefined = undefined
   readonly kind: CounterKind
@@ -45,15 +47,6 @@ export class Counter {
 export const current = (counter: Counter): Counter => {
   while (counter.forward !== undefined) counter = counter.forward
   return counter
-}
-
-/** A token bucket: `tokens` as of `at` (milliseconds), refilled at `perMilli`, never above `burst`. */
-export interface Bucket {
-  readonly burst: number
-  readonly perMilli: number
-  tokens: number
-  at: number
-  timer: boolean
 }
 
 /** What is asked for: `weights[i]` of `counters[i]`, all or nothing. */

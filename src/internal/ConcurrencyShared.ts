@@ -1,7 +1,8 @@
-/** The tag limits that all schedulers of one Concurrency share: made, resized, read and removed while in use. */
+/** The tag limits that all schedulers of one Concurrency share: made, resized, read, switched and removed while in use. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Holder, Limit, LimitInfo, LimitsOptions, TagLimit, Usage } from "../Concurrency.ts"
@@ -9,6 +10,7 @@ import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkLimit, Limits, makeTag, setRate, TagTable } from "./ConcurrencyDemand.ts"
 import { Away, Counter, Held, type Slot, toMillis } from "./ConcurrencyLine.ts"
+import { Pace } from "./ConcurrencyPace.ts"
 
 /** The shared limits of one `Concurrency`. */
 export class Shared {
@@ -22,9 +24,10 @@ export class Shared {
     this.table = table
     this.admission.sources.add(this.open)
     this.regions = new Limits(this.admission, table, undefined, undefined, undefined)
-    this.admission.onToken = (millis, slot, f) => {
-      const sleep = slot.clock.sleep(millisToDuration(millis))
-      Effect.runForkWith(Context.make(Clock.Clock, slot.clock))(sleep).addObserver(f)
+    this.admission.onTime = (millis, slot, f) => {
+      const sleep = slot.clock.sleep(Duration.millis(millis))
+      const fiber = Effect.runForkWith(Context.make(Clock.Clock, slot.clock))(Effect.andThen(sleep, Effect.sync(f)))
+      return () => fiber.interruptUnsafe()
     }
   }
 
@@ -40,54 +43,129 @@ export class Shared {
   }
 
   create(tag: string, limit: Limit | TagLimit): Effect.Effect<LimitInfo, InvalidOptionError> {
-    return Effect.suspend(() =>
-      orFail(() => {
-        const made = makeTag("Concurrency.create", tag, limit)
-        const old = this.table.get(tag)
-        if (old !== undefined && old.hold === made.hold) {
-          const lowered = made.limit < old.limit
-          old.limit = made.limit
-          if (typeof limit === "object") setRate("Concurrency.create", old, limit)
-          this.admission.version++
-          this.admission.resized(old, lowered)
-          return this.info(old)
-        }
+    return this.atNow((now) => {
+      const where = "Concurrency.create"
+      const made = makeTag(where, tag, limit)
+      const old = this.table.get(tag)
+      if (typeof limit === "object" && limit.enabled === false) {
         if (old !== undefined) this.forget(old)
-        this.table.counters.set(tag, made)
+        this.table.disable(made)
         this.changed()
-        return this.info(made)
-      })
-    )
+        return this.info(made, now)
+      }
+      this.table.enable(tag)
+      if (old !== undefined && old.hold === made.hold) {
+        const lowered = made.limit < old.limit
+        old.limit = made.limit
+        if (typeof limit === "object") setRate(where, old, limit.rate, now)
+        this.admission.version++
+        this.admission.resized(old, lowered)
+        return this.info(old, now)
+      }
+      if (old !== undefined) this.forget(old)
+      this.table.counters.set(tag, made)
+      this.changed()
+      return this.info(made, now)
+    })
   }
 
   read(tag: string): Effect.Effect<Option.Option<LimitInfo>> {
-    return Effect.sync(() => {
-      const counter = this.table.get(tag)
-      return counter === undefined ? Option.none() : Option.some(this.info(counter))
+    return Effect.map(Clock.currentTimeMillis, (now) => {
+      const counter = this.table.get(tag) ?? this.table.disabled.get(tag)
+      return counter === undefined ? Option.none() : Option.some(this.info(counter, now))
     })
   }
 
   get list(): Effect.Effect<ReadonlyArray<LimitInfo>> {
-    return Effect.sync(() =>
-      [...this.table.counters.values()].map((counter) => this.info(counter)).sort((a, b) => a.tag < b.tag ? -1 : 1)
+    return Effect.map(
+      Clock.currentTimeMillis,
+      (now) =>
+        [...this.table.counters.values(), ...this.table.disabled.values()]
+          .map((counter) => this.info(counter, now))
+          .sort((a, b) => a.tag < b.tag ? -1 : 1)
     )
   }
 
   remove(tag: string): Effect.Effect<boolean> {
     return Effect.sync(() => {
       const counter = this.table.get(tag)
-      if (counter === undefined) return false
-      this.forget(counter)
-      this.table.remove(tag)
+      if (counter !== undefined) this.forget(counter)
+      const known = this.table.remove(tag)
+      if (counter !== undefined) this.changed()
+      return known
+    })
+  }
+
+  // ─── switches
+
+  /** As a limit that comes and goes: those let in while it was off are not counted. */
+  switchTo(tag: string, on: boolean): Effect.Effect<boolean> {
+    return Effect.sync(() => {
+      const off = this.table.disabled.get(tag)
+      const counter = this.table.get(tag)
+      if (on ? off === undefined : counter === undefined) return off !== undefined || counter !== undefined
+      if (on) {
+        this.table.enable(tag)
+        this.table.counters.set(tag, this.copy(off!))
+      } else {
+        const copy = this.copy(counter!)
+        this.forget(counter!)
+        this.table.disable(copy)
+      }
       this.changed()
       return true
     })
   }
 
+  /** The same limit with nobody in it. What its rate has available stays. */
+  private copy(counter: Counter): Counter {
+    const copy = new Counter("tag", counter.name, counter.limit, counter.hold)
+    const pace = copy.pace = counter.pace
+    stopTimer(pace)
+    return copy
+  }
+
+  /** Nothing that asks for the tag starts before then; a tag without a limit gets one without bound. */
+  pauseUntil(tag: string, until: (now: number) => number): Effect.Effect<void, InvalidOptionError> {
+    return this.atNow((now) => {
+      let counter = this.table.get(tag)
+      const time = until(now)
+      if (counter === undefined) {
+        if (time <= now) return
+        this.table.counters.set(tag, counter = new Counter("tag", tag, Infinity, false))
+        this.changed()
+      }
+      const pace = counter.pace ??= new Pace()
+      pace.pausedUntil = time
+      stopTimer(pace)
+      this.admission.touch(counter)
+      this.admission.drain()
+    })
+  }
+
+  /** Takes the tag from those who hold it, or from one of them; they go on uncounted. How many. */
+  revoke(tag: string, id: string | undefined): Effect.Effect<number> {
+    return Effect.sync(() => {
+      const counter = this.table.get(tag)
+      let revoked = 0
+      if (counter === undefined) return revoked
+      this.admission.atOnce(() => {
+        for (const slot of this.admission.holders) {
+          if ((id === undefined || slot.id === id) && this.admission.lending.revoke(slot, counter)) revoked++
+        }
+      })
+      return revoked
+    })
+  }
+
+  private atNow<A>(f: (now: number) => A): Effect.Effect<A, InvalidOptionError> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => orFail(() => f(now)))
+  }
+
   private forget(counter: Counter): void {
     counter.removed = true
     counter.limit = Infinity
-    counter.bucket = undefined
+    counter.pace = undefined
     this.admission.touch(counter)
   }
 
@@ -97,12 +175,37 @@ export class Shared {
     this.admission.drain()
   }
 
-  private info(counter: Counter): LimitInfo {
-    return { tag: counter.name, ...usage(counter), holders: holdersOf(this.admission, counter) }
+  private info(counter: Counter, now: number): LimitInfo {
+    const { pace } = counter
+    const off = this.table.disabled.get(counter.name) === counter
+    const available = pace?.available(now)
+    return {
+      tag: counter.name,
+      ...usage(counter),
+      holders: holdersOf(this.admission, counter),
+      enabled: !off,
+      rates: pace === undefined ? [] : pace.windows.map(({ burst, count, per }, i) => ({
+        count,
+        per: Duration.millis(per),
+        burst,
+        available: available![i]!
+      })),
+      pausedUntil: pace === undefined || pace.pausedUntil <= now
+        ? undefined
+        : pace.pausedUntil === Infinity
+        ? "resumed"
+        : DateTime.makeUnsafe(pace.pausedUntil)
+    }
   }
 }
 
-const millisToDuration = (millis: number) => checkDuration("Concurrency", "rate", millis)
+const stopTimer = (pace: Pace | undefined): void => {
+  pace?.timer?.cancel()
+  if (pace !== undefined) pace.timer = undefined
+}
+
+export const pausedFor = (where: string, duration: Duration.Input) => (now: number): number =>
+  now + Duration.toMillis(checkDuration(where, "duration", duration))
 
 export const usage = (counter: Counter): Usage => ({
   limit: toLimit(counter.limit),
