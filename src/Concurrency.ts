@@ -23,6 +23,7 @@ import {
 } from "./internal/ConcurrencyDemand.ts"
 import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
 import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
+import { makeRoom } from "./internal/ConcurrencyReplace.ts"
 import { holdersOf, limitName, pausedFor, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
 import { chainOf, CurrentRegion, CurrentRunKey, innermost, none, RunKey, Waits } from "./internal/ConcurrencyWaiting.ts"
 import { type InvalidOptionError, orDie, orFail } from "./InvalidOptionError.ts"
@@ -66,10 +67,15 @@ export interface Demand {
   readonly priority?: Priority | undefined
   /** Work with different keys shares the scheduler fairly. */
   readonly key?: string | undefined
-  /** When a limit is reached: wait (the default), or be refused with reason `WouldWait`. */
-  readonly whenFull?: "wait" | "fail" | undefined
+  /**
+   * When a limit is reached: `"wait"` (the default), `"fail"` is refused with reason `WouldWait`, `"drop"` ends as if interrupted, and
+   * `"replace"` interrupts the oldest holders that are in the way, and those who wait to do the same: the newest wins.
+   */
+  readonly whenFull?: "wait" | "fail" | "drop" | "replace" | undefined
   /** Refused with reason `Timeout` when the whole wait lasts longer. Default: no bound. */
   readonly admissionTimeout?: Duration.Input | undefined
+  /** Every tag must have a limit, on or off: refused with reason `MissingLimits` otherwise. Default false. */
+  readonly strict?: boolean | undefined
 }
 
 /** Who has some of a limit: a run, or a `withSlot` region. */
@@ -185,7 +191,7 @@ export const withSlot =
       Effect.withFiber<A, E, R | Concurrency>((fiber) =>
         enterRegion(
           sharedIn(fiber.context),
-          fiber.context,
+          fiber,
           restore,
           "Concurrency.withSlot",
           demand,
@@ -202,7 +208,7 @@ export const withSlotIfAvailable =
       Effect.withFiber<Option.Option<A>, E, R | Concurrency>((fiber) =>
         enterRegion(
           sharedIn(fiber.context),
-          fiber.context,
+          fiber,
           restore,
           "Concurrency.withSlotIfAvailable",
           { ...demand, whenFull: "fail" },
@@ -211,6 +217,28 @@ export const withSlotIfAvailable =
         )
       )
     )
+
+/**
+ * Waits until the rates of the tags let one more start (or `weight` of them), and takes no slot: for calls inside a task that has the tag. A tag
+ * without a rate is the defect `AdmissionError` with reason `MissingLimits`.
+ */
+export const rateLimit = (
+  demand: Pick<Demand, "tags" | "weight" | "priority" | "whenFull" | "admissionTimeout">
+): Effect.Effect<void, never, Concurrency> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiber((fiber) =>
+      enterRegion(
+        sharedIn(fiber.context),
+        fiber,
+        restore,
+        "Concurrency.rateLimit",
+        demand,
+        Effect.void,
+        (reason, name) => Effect.die(refusal("", name, reason)),
+        true
+      )
+    )
+  )
 
 /** Gives the current slot to others while an effect waits for something outside, then takes it back ahead of new work. Outside a run: the effect itself. */
 export const lend = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -267,6 +295,8 @@ export type AdmissionReason =
   | { readonly _tag: "QueueFull"; readonly maxQueued: number }
   /** `whenFull` is `"fail"`, and these limits have no room. */
   | { readonly _tag: "WouldWait"; readonly limits: ReadonlyArray<string> }
+  /** The demand is `strict`, and these tags have no limit; of `rateLimit`: no rate. */
+  | { readonly _tag: "MissingLimits"; readonly limits: ReadonlyArray<string> }
   /** `admissionTimeout` passed. */
   | { readonly _tag: "Timeout"; readonly after: Duration.Duration }
 
@@ -293,6 +323,8 @@ const describe = (reason: AdmissionReason): string => {
       return `it would wait for ever: ${reason.cycle.join(" -> ")}`
     case "QueueFull":
       return `the queue of ${reason.maxQueued} is full`
+    case "MissingLimits":
+      return `there is no limit for ${reason.limits.map((limit) => `"${limit}"`).join(", ")}`
     case "WouldWait":
       return `no room in ${reason.limits.map((limit) => `"${limit}"`).join(", ")}`
     case "Timeout":
@@ -330,6 +362,7 @@ export {
   holdersOf,
   innermost,
   limitName,
+  makeRoom,
   orDie,
   orFail,
   RunKey,

@@ -186,7 +186,7 @@ export abstract class Handle<A, E> extends Concurrency.Slot implements TaskRun<A
   abstract readonly parent: string | undefined
   abstract readonly root: string
   abstract readonly state: Effect.Effect<RunState>
-  abstract interruptUnsafe(by: number | undefined): void
+  abstract override interruptUnsafe(by?: number): void
 
   get exit(): Effect.Effect<Exit.Exit<A, E>> {
     return Effect.withFiber((fiber) => {

@@ -497,6 +497,7 @@ export class Admission {
     pace.timer?.cancel()
     const cancel = this.onTime(at - now, slot, () => {
       pace.timer = undefined
+      for (const one of pace.counters) this.touch(one)
       this.touch(counter)
       this.drain()
     })

@@ -175,6 +175,7 @@ export class Limits {
     const last = this.last
     if (
       last !== undefined && last.weight === (demand.weight ?? 1) && last.limit === demand.limit &&
+      last.strict === (demand.strict === true) &&
       (demand.limit === undefined || last.name === name) && sameTags(last.given, demand.tags)
     ) return last
     return this.last = this.intern(where, demand, name)
@@ -198,20 +199,21 @@ export class Limits {
         this.admission.resized(task, lowered)
       }
     }
-    const id = `${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${
+    const strict = demand.strict === true
+    const id = `${strict ? "strict " : ""}${weight} ${limit === undefined ? "" : `${JSON.stringify(name)}${limit}`} ${
       tags.length === 0 ? "" : JSON.stringify(tags)
     }`
     let profile = this.profiles.get(id)
     if (profile === undefined) {
       if (this.profiles.size >= 4096) this.profiles.clear()
-      profile = new Profile(this, tags, weight, limit, name)
+      profile = new Profile(this, tags, weight, limit, name, strict)
       this.profiles.set(id, profile)
     }
     return profile
   }
 }
 
-export type Asked = Pick<Demand, "tags" | "weight"> & { readonly limit?: Limit | undefined }
+export type Asked = Pick<Demand, "tags" | "weight" | "strict"> & { readonly limit?: Limit | undefined }
 
 /** One validated demand under the limits of one scheduler. */
 export class Profile {
@@ -227,7 +229,16 @@ export class Profile {
   readonly weight: number
   readonly limit: Limit | undefined
   readonly name: string
-  constructor(limits: Limits, tags: ReadonlyArray<string>, weight: number, limit: Limit | undefined, name: string) {
+  readonly strict: boolean
+  constructor(
+    limits: Limits,
+    tags: ReadonlyArray<string>,
+    weight: number,
+    limit: Limit | undefined,
+    name: string,
+    strict: boolean
+  ) {
+    this.strict = strict
     this.limits = limits
     this.given = tags.slice()
     this.tags = Object.freeze([...new Set(tags)])
@@ -268,6 +279,10 @@ export class Profile {
 
   private compute(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {
     const { own, pool, shared, tasks, trees } = this.limits
+    if (this.strict) {
+      const missing = this.tags.filter((tag) => !knows(shared, tag) && (own === undefined || !knows(own, tag)))
+      if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
+    }
     const counters: Array<Counter> = []
     const weights: Array<number> = []
     let holds = false
@@ -300,6 +315,8 @@ export class Profile {
     return { counters, weights, holds }
   }
 }
+
+const knows = (table: TagTable, tag: string): boolean => table.get(tag) !== undefined || table.disabled.has(tag)
 
 /** The counter a share, of a share, … was cut from. */
 export const originOf = (counter: Counter): Counter => {

@@ -171,6 +171,8 @@ export abstract class Slot {
   set skips(value: Array<Counter> | undefined) {
     if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).skips = value
   }
+  /** Ends its work, for others to take its place. */
+  abstract interruptUnsafe(by?: number): void
   /** Granted for the first time, or for a new attempt. Called outside the core's own loops. */
   abstract start(): void
   /** Will not be granted. */

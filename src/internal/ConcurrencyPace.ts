@@ -4,6 +4,7 @@
  * A bucket counts in credit: a token costs `per` of it and a millisecond earns `count`, so that whole numbers stay whole and nothing is lost to
  * rounding. A try that is denied takes nothing, and looking changes nothing that anybody could see.
  */
+import type { Counter } from "./ConcurrencyLine.ts"
 
 /** At most `count` starts per `per`, `burst` of them at once. */
 export interface Window {
@@ -18,6 +19,8 @@ export class Pace {
   windows: ReadonlyArray<Window> = []
   /** Nothing starts before. */
   pausedUntil = -Infinity
+  /** The limits it is the pace of: one with slots, and one for those who want none. */
+  readonly counters: Array<Counter> = []
   /** The one timer, whoever waits. */
   timer: { readonly at: number; readonly cancel: () => void } | undefined = undefined
 

@@ -4,11 +4,13 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type { AdmissionReason, Demand } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkPriority, holding, originOf, type Profile } from "./ConcurrencyDemand.ts"
 import { Away, type Counter, Held, type Needs, Slot } from "./ConcurrencyLine.ts"
+import { makeRoom } from "./ConcurrencyReplace.ts"
 import { limitName, type Shared } from "./ConcurrencyShared.ts"
 import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
 
@@ -23,6 +25,10 @@ class Region extends Slot {
   readonly enclosing: Slot | undefined
   /** Tags that slots around it have: those lend them no more while this region lasts. */
   readonly pinned: Array<[Slot, Counter]> = []
+  /** Whose code it is. */
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  /** Only rates are asked for. */
+  readonly rateOnly: boolean
   granted: () => void = () => {}
   refused: (reason: AdmissionReason) => void = () => {}
   constructor(
@@ -30,14 +36,17 @@ class Region extends Slot {
     profile: Profile,
     enclosing: Slot | undefined,
     run: Slot | undefined,
-    clock: Clock.Clock
+    fiber: Fiber.Fiber<unknown, unknown>,
+    rateOnly: boolean
   ) {
     super()
+    this.fiber = fiber
+    this.rateOnly = rateOnly
     this.enclosing = enclosing
     this.admission = admission
     this.profile = profile
     this.run = run
-    this.clock = clock
+    this.clock = Context.get(fiber.context, Clock.Clock)
     this.seq = ++admission.seq
     this.id = `slot-${this.seq}`
     this.name = profile.tags.join("+")
@@ -45,12 +54,15 @@ class Region extends Slot {
   override get region(): boolean {
     return true
   }
+  interruptUnsafe(): void {
+    this.fiber.interruptUnsafe()
+  }
   start(): void {
     this.granted()
   }
   /** What it no longer asks for since its run, which has it, came back with it. */
   override tookBack(): void {
-    for (const slot of this.together ?? []) {
+    for (const slot of this.rateOnly ? [] : this.together ?? []) {
       for (const counter of slot.needs?.counters ?? []) {
         if (
           !this.profile.tags.includes(counter.name) ||
@@ -66,6 +78,7 @@ class Region extends Slot {
     this.refused(reason)
   }
   resolve(): Needs | AdmissionReason {
+    if (this.rateOnly) return this.needs!
     const needs = this.profile.resolve(this.enclosing, false)
     if ("_tag" in needs) return needs
     const counters = needs.counters.filter((counter) => !ownHas(this, originOf(counter)))
@@ -76,13 +89,15 @@ class Region extends Slot {
 /** In one step, uninterruptible: what it finds out first must still be so when it asks. */
 export const enterRegion = <A, E, R, A2>(
   shared: Shared,
-  context: Context.Context<never>,
+  fiber: Fiber.Fiber<unknown, unknown>,
   restore: <A3, E3, R3>(effect: Effect.Effect<A3, E3, R3>) => Effect.Effect<A3, E3, R3>,
   where: string,
   demand: Demand,
   effect: Effect.Effect<A, E, R>,
-  refused: (reason: AdmissionReason, name: string) => Effect.Effect<A2>
+  refused: (reason: AdmissionReason, name: string) => Effect.Effect<A2>,
+  rateOnly = false
 ): Effect.Effect<A | A2, E, R> => {
+  const { context } = fiber
   const around = innermost(context)
   const run = runSlot(context)
   let region: Region
@@ -94,7 +109,8 @@ export const enterRegion = <A, E, R, A2>(
       shared.regions.profile(where, demand, ""),
       around,
       run,
-      Context.get(context, Clock.Clock)
+      fiber,
+      rateOnly
     )
     region.priority = demand.priority === undefined ? run?.priority ?? 20 : checkPriority(where, demand.priority)
     key = demand.key
@@ -109,7 +125,7 @@ export const enterRegion = <A, E, R, A2>(
   region.depth = run === undefined ? 0 : run.depth + 1
   const admission = shared.admission
   const { pinned } = region
-  for (const tag of region.profile.tags) {
+  for (const tag of rateOnly ? [] : region.profile.tags) {
     const counter = shared.table.get(tag)
     const has = counter === undefined ? undefined : ownHas(region, counter)
     if (has === undefined || has.region) continue
@@ -126,11 +142,16 @@ export const enterRegion = <A, E, R, A2>(
     for (const [slot, counter] of pinned) admission.lending.unpin(slot, counter)
     admission.drain()
   }
-  const use = Effect.onExit(restore(body), () => Effect.sync(leave))
+  const warned = rateOnly ? Effect.void : warnOfMissing(shared, where, region.profile.tags)
+  const use = Effect.onExit(
+    restore(warned === Effect.void ? body : Effect.andThen(warned, body)),
+    () => Effect.sync(leave)
+  )
   if (needs.counters.length === 0) return use
   const line = shared.regions.keys.get(key)
   if (admission.tryAcquire(region, needs, line)) return use
   const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
+  if (demand.whenFull === "drop") return Effect.suspend(() => (leave(), Effect.interrupt))
   if (demand.whenFull === "fail") {
     const full = needs.counters.filter((counter, i) => counter.active + counter.take(needs.weights[i]!) > counter.limit)
     return no({ _tag: "WouldWait", limits: full.map(limitName) })
@@ -174,6 +195,7 @@ export const enterRegion = <A, E, R, A2>(
       return region.refused(reason)
     }
     if (admitted) return region.granted()
+    if (demand.whenFull === "replace") makeRoom(admission, region)
     return Effect.suspend(() => {
       if (region.phase === Held) return Effect.void
       admission.leave(region)
@@ -193,6 +215,7 @@ export const enterRegion = <A, E, R, A2>(
 }
 
 const resolveRegion = (region: Region, shared: Shared): Needs | AdmissionReason => {
+  if (region.rateOnly) return ratesOf(region, shared)
   // Tags that are free again cannot be refused.
   const asked = region.profile.tags.filter((tag) => {
     const counter = shared.table.get(tag)
@@ -218,7 +241,29 @@ const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
   return undefined
 }
 
+/** The rates alone, of limits that have one. */
+const ratesOf = ({ profile }: Region, shared: Shared): Needs | AdmissionReason => {
+  const counters = profile.tags.map((tag) => shared.rateOf(tag))
+  const missing = profile.tags.filter((_, i) => counters[i] === undefined)
+  if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
+  const most = Math.min(...counters.map((counter) => counter!.pace!.most))
+  const least = profile.tags.find((_, i) => counters[i]!.pace!.most < profile.weight)
+  if (least !== undefined) return { _tag: "ExceedsLimit", limit: least, weight: profile.weight, max: most }
+  return { counters: counters as Array<Counter>, weights: counters.map(() => profile.weight), holds: true }
+}
+
+/** A tag without a limit is a label to a task; to `withSlot`, which asks for nothing else, likely a slip. Said once a tag. */
+const warnOfMissing = (shared: Shared, where: string, tags: ReadonlyArray<string>): Effect.Effect<void> => {
+  const missing = tags.filter((tag) => !shared.isKnown(tag) && !shared.warned.has(tag))
+  if (missing.length === 0) return Effect.void
+  for (const tag of missing) shared.warned.add(tag)
+  return Effect.logWarning(`${where}: there is no limit for ${missing.map((tag) => `"${tag}"`).join(", ")}`)
+}
+
+const whenFulls: ReadonlyArray<unknown> = [undefined, "wait", "fail", "drop", "replace"]
+
 export const checkWhenFull = (where: string, whenFull: unknown): void => {
-  if (whenFull === undefined || whenFull === "wait" || whenFull === "fail") return
-  throw new InvalidOptionError({ where, field: "whenFull", rule: `must be "wait" or "fail"`, value: whenFull })
+  if (whenFulls.includes(whenFull)) return
+  const rule = `must be "wait", "fail", "drop" or "replace"`
+  throw new InvalidOptionError({ where, field: "whenFull", rule, value: whenFull })
 }

@@ -31,6 +31,25 @@ export class Shared {
     }
   }
 
+  /** Tags without a limit that somebody was told of. */
+  readonly warned = new Set<string>()
+  isKnown(tag: string): boolean {
+    return this.table.get(tag) !== undefined || this.table.disabled.has(tag)
+  }
+
+  /** The rate of a tag, without its slots. */
+  rateOf(tag: string): Counter | undefined {
+    const counter = this.table.get(tag)
+    const pace = counter?.pace
+    if (counter === undefined || pace === undefined || pace.windows.length === 0) return undefined
+    if (pace.counters.length === 0) {
+      const alone = new Counter("tag", tag, Infinity, false)
+      alone.pace = pace
+      pace.counters.push(counter, alone)
+    }
+    return pace.counters[1]
+  }
+
   limitsFor(options: LimitsOptions): Limits {
     const { inline, maxParallelism, owner, sequential, tagLimits, where } = options
     const max = maxParallelism === undefined
@@ -225,7 +244,7 @@ export const holdersOf = (admission: { readonly holders: Iterable<Slot> }, count
   return holders
 }
 
-const weightHeld = (slot: Slot, counter: Counter): number => {
+export const weightHeld = (slot: Slot, counter: Counter): number => {
   const needs = slot.needs
   if (needs === undefined) return 0
   const at = needs.counters.findIndex((one) => forwarded(one) === counter)

@@ -236,6 +236,7 @@ export class Core {
         admission.leave(run)
         return run.refuse({ _tag: "Deadlock", cycle })
       }
+      if (options?.whenFull === "drop") return run.interruptUnsafe()
       if (options?.whenFull === "fail") {
         const limits = run.waitingFor().map((reason) => reason._tag === "Limit" ? reason.limit : "")
         admission.leave(run)
@@ -248,6 +249,7 @@ export class Core {
       this.queued++
       run.isQueued = true
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
+      if (options?.whenFull === "replace") Concurrency.makeRoom(admission, run)
     }
     if (this.events.listening) {
       this.events.waiting(run, admitted ? noReasons : run.waitingFor(), now ?? Concurrency.since(run.clock))
