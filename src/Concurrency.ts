@@ -334,8 +334,27 @@ const describe = (reason: AdmissionReason): string => {
 
 // ─── for runners: what Scheduler and TaskRun stand on
 
+/** How the runs of one scheduler share it. */
+export interface SharingOptions {
+  /** How much of one fairness key may run at once, whatever the keys are. An integer >= 1; default: no cap. */
+  readonly keyLimit?: Limit | undefined
+  /** A key of weight 2 gets twice the share of a key of weight 1. A number > 0; default 1. */
+  readonly keyWeight?: ((key: string) => number) | undefined
+  /** Each time it has waited so long, a run ranks one level higher: low, normal, high, critical. Default: priorities are strict. */
+  readonly ageing?: Duration.Input | undefined
+  /**
+   * Slots of `maxParallelism` that only work of that class or above may use; together fewer than `maxParallelism`. A numeric priority belongs
+   * to the nearest class at or above it: up to 0 critical, up to 10 high, up to 20 normal.
+   */
+  readonly reserved?: {
+    readonly critical?: number | undefined
+    readonly high?: number | undefined
+    readonly normal?: number | undefined
+  } | undefined
+}
+
 /** The limits of a runner itself. */
-export interface LimitsOptions {
+export interface LimitsOptions extends SharingOptions {
   readonly where: string
   readonly maxParallelism: Limit | undefined
   readonly tagLimits: TagLimits | undefined

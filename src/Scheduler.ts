@@ -22,8 +22,10 @@ import type * as RunEvent from "./RunEvent.ts"
 import * as Supervisor from "./Supervisor.ts"
 import type * as TaskRun from "./TaskRun.ts"
 
-export interface LayerOptions extends Supervisor.Options {
-  /** How much weight runs at once. An integer >= 1; default: the number of CPUs. */
+export interface LayerOptions extends Supervisor.Budget, Concurrency.SharingOptions {
+  /** Shown in log lines and events. Default: a fresh one. */
+  readonly id?: string | undefined
+  /** How much weight runs at once. An integer >= 1; default: the number of CPUs, and the `reserved` slots. */
   readonly maxParallelism?: Concurrency.Limit | undefined
   /**
    * This layer's own limits, gone when it closes; a tag limited both here and in the Concurrency in context needs room in both. A layer that
@@ -148,7 +150,7 @@ export const layerInline: Layer.Layer<Scheduler | Concurrency.Concurrency> = bui
 /** A pool whose options come from configuration. */
 export const layerConfig = (
   options: Config.Wrap<
-    Omit<LayerOptions, "tagLimits"> & {
+    Omit<LayerOptions, "tagLimits" | "keyWeight"> & {
       readonly tagLimits?: Readonly<Record<string, Concurrency.Limit | Concurrency.TagLimit>> | undefined
     }
   >
@@ -228,6 +230,7 @@ function build(
       const made = yield* Concurrency.orDie(() => {
         const concurrency = outer ?? Concurrency.makeUnsafe(where, options.tagLimits)
         const limits = concurrency.limitsFor({
+          ...options,
           where,
           maxParallelism: options.maxParallelism,
           tagLimits: options.tagLimits,
@@ -260,6 +263,7 @@ const stopAndReport = (core: Core): Effect.Effect<void> =>
 /** Throws the `InvalidOptionError` that a Layer of these options would die with. @internal */
 export const check = (where: string, options: LayerOptions): void => {
   Concurrency.makeUnsafe(where, options.tagLimits).limitsFor({
+    ...options,
     where,
     maxParallelism: options.maxParallelism,
     tagLimits: undefined,

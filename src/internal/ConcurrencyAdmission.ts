@@ -6,8 +6,9 @@
  * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
+import { Ageing } from "./ConcurrencyAgeing.ts"
 import { endEndless } from "./ConcurrencyEndless.ts"
-import type { FairKey, KeyClock } from "./ConcurrencyKeys.ts"
+import type { FairKey } from "./ConcurrencyKeys.ts"
 import { Lending } from "./ConcurrencyLending.ts"
 import {
   Away,
@@ -45,6 +46,7 @@ export class Admission {
   private draining = false
   private paused = 0
   private flushing = false
+  private readonly ageing = new Ageing(this)
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
   /** Never full: where lines without a limit are put to be picked up. */
   readonly always = new Counter("tag", "", Infinity, false)
@@ -58,6 +60,8 @@ export class Admission {
       const blocker = this.blocker(line, slot)
       if (blocker === undefined) {
         this.admit(slot, line)
+        const key = line.key as FairKey
+        if (key.name !== undefined && key.waiting === 0) key.clock?.idle(key)
         return true
       }
       this.queue(slot, line)
@@ -173,6 +177,7 @@ export class Admission {
       if (counter.forward !== undefined) counter = current(counter)
       counter.active -= weight
       if (counter.parked > 0 && !counter.dirty) this.touch(counter)
+      else if (counter.onIdle !== undefined && counter.active === 0) counter.onIdle()
     }
     slot.skips = undefined
   }
@@ -180,8 +185,8 @@ export class Admission {
   // ─── granting
 
   private admit(slot: Slot, line: Line): void {
-    const clock = (line.key as FairKey).clock
-    if (clock !== undefined && clock.size > 1) this.serve(line, clock)
+    const key = line.key as FairKey
+    if (key.clock !== undefined && key.clock.size > 1) key.clock.serve(key, line.needs.weights[0] ?? 1)
     const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
@@ -214,26 +219,17 @@ export class Admission {
     }
   }
 
-  private serve(line: Line, clock: KeyClock): void {
-    const key = line.key = clock.get(line.key.name)
-    const start = key.virtual > clock.virtual ? key.virtual : clock.virtual
-    clock.virtual = start
-    key.virtual = start + (line.needs.weights[0] ?? 1)
-  }
-
   private queue(slot: Slot, line: Line): void {
     if (slot.phase !== Retaking) slot.phase = Waiting
     if (line.size === 0) {
       this.lines.add(line)
-      const clock = (line.key as FairKey).clock
-      if (clock !== undefined) {
-        const key = line.key = clock.get(line.key.name)
-        if (key.waiting === 0 && key.virtual < clock.virtual) key.virtual = clock.virtual
-      }
+      const key = line.key as FairKey
+      if (key.clock !== undefined && key.waiting === 0) key.clock.busy(key)
     }
     line.key.waiting++
     const wasFirst = line.first
     line.push(slot)
+    if (line.ageing !== undefined) this.ageing.wait(slot, line.ageing)
     if (line.at !== undefined && line.first !== wasFirst) line.at.moved(line)
     const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) counters[i]!.waiting++
@@ -260,7 +256,7 @@ export class Admission {
     if (line.contends !== undefined) this.overtaking.withdraw(line)
     line.overtaken = 0
     const key = line.key as FairKey
-    if (key.waiting === 0 && key.clock !== undefined) key.clock.idle(key)
+    if (key.waiting === 0 && key.clock !== undefined) key.clock.quiet(key)
   }
 
   private park(line: Line, counter: Counter): void {
@@ -274,6 +270,19 @@ export class Admission {
     heap.add(line)
     if (counter.pace !== undefined) this.wakeAt(counter, line)
     if (counter.active < counter.limit && weight > 1) this.overtaking.contend(line, counter)
+  }
+
+  /** Something of this counter came free. */
+  freed(counter: Counter): void {
+    this.touch(counter)
+    if (counter.onIdle !== undefined && counter.active === 0) counter.onIdle()
+  }
+
+  /** Takes a waiting slot to another line. */
+  move(slot: Slot, line: Line): void {
+    this.drop(slot)
+    this.queue(slot, line)
+    this.repark(line)
   }
 
   /** Something of this counter came free: its lines are to be looked at. */

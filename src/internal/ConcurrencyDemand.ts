@@ -1,6 +1,15 @@
 /** From what work asks for, in the user's words, to the counters and weights the admission takes. */
 import * as Duration from "effect/Duration"
-import type { AdmissionReason, Demand, Limit, Priority, Rate, TagLimit, TagLimits } from "../Concurrency.ts"
+import type {
+  AdmissionReason,
+  Demand,
+  Limit,
+  Priority,
+  Rate,
+  SharingOptions,
+  TagLimit,
+  TagLimits
+} from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { KeyClock } from "./ConcurrencyKeys.ts"
@@ -144,6 +153,44 @@ export const setRate = (where: string, counter: Counter, rate: TagLimit["rate"],
   ;(counter.pace ??= new Pace()).edit(windows, now)
 }
 
+/** How runs of one scheduler share it. */
+export interface Sharing {
+  /** Slots for critical, high and normal work and what ranks before. */
+  readonly reserved: ReadonlyArray<number> | undefined
+  readonly keyLimit: number
+  readonly keyWeight: (key: string) => number
+  readonly ageing: number | undefined
+}
+
+export const checkSharing = (where: string, options: SharingOptions): Sharing => {
+  const { ageing, keyLimit, keyWeight, reserved } = options
+  const slots = (["critical", "high", "normal"] as const).map((name) => {
+    const count = reserved?.[name] ?? 0
+    if (Number.isInteger(count) && count >= 0) return count
+    return invalid(where, `reserved.${name}`, "must be an integer >= 0", count)
+  })
+  const wait = ageing === undefined ? Infinity : Duration.toMillis(checkDuration(where, "ageing", ageing))
+  if (wait === 0) invalid(where, "ageing", "must be a duration > 0", ageing)
+  return {
+    reserved: slots.some((count) => count > 0) ? slots : undefined,
+    keyLimit: keyLimit === undefined ? Infinity : checkLimit(where, "keyLimit", 1, keyLimit),
+    keyWeight: (key) => {
+      const weight = keyWeight?.(key) ?? 1
+      if (Number.isFinite(weight) && weight > 0) return weight
+      return invalid(where, `keyWeight of "${key}"`, "must be a number > 0", weight)
+    },
+    ageing: wait === Infinity ? undefined : wait
+  }
+}
+
+/** 0 critical, 1 high, 2 normal, 3 low: the nearest named class at or above. */
+const classOf = (priority: number): number => priority <= 0 ? 0 : priority <= 10 ? 1 : priority <= 20 ? 2 : 3
+
+export const checkReserved = (where: string, reserved: ReadonlyArray<number>, max: number): void => {
+  const sum = reserved.reduce((a, b) => a + b, 0)
+  if (sum > 0 && sum >= max) invalid(where, "reserved", `must be less in all than maxParallelism (${max})`, sum)
+}
+
 /** The limits one scheduler (or, without a pool, `withSlot`) works under. */
 export class Limits {
   readonly admission: Admission
@@ -153,7 +200,11 @@ export class Limits {
   /** layerSequential: one tree of runs at a time. */
   readonly trees: Counter | undefined
   readonly tasks = new Map<string, Counter>()
-  readonly keys = new KeyClock()
+  readonly keys: KeyClock
+  /** What is open to work below critical, below high, below normal; where slots are reserved. */
+  readonly classes: ReadonlyArray<Counter> | undefined
+  /** Milliseconds after which a waiting run ranks one level higher. */
+  readonly ageing: number | undefined
   private readonly profiles = new Map<string, Profile>()
   private last: Profile | undefined
   constructor(
@@ -161,13 +212,39 @@ export class Limits {
     shared: TagTable,
     own: TagTable | undefined,
     pool: Counter | undefined,
-    trees: Counter | undefined
+    trees: Counter | undefined,
+    sharing: Sharing = { reserved: undefined, keyLimit: Infinity, keyWeight: () => 1, ageing: undefined }
   ) {
+    const { ageing, keyLimit, keyWeight, reserved } = sharing
+    this.keys = new KeyClock(keyLimit, keyWeight)
+    this.ageing = ageing
+    this.reserved = reserved
+    this.classes = reserved?.map(() => new Counter("class", "maxParallelism", 0, false))
     this.admission = admission
     this.shared = shared
     this.own = own
     this.pool = pool
     this.trees = trees
+    if (pool !== undefined) this.open()
+  }
+  private readonly reserved: ReadonlyArray<number> | undefined
+
+  /** A new `maxParallelism`: what is open to each class follows. */
+  resize(where: string, limit: number): void {
+    const { classes, pool, reserved } = this
+    if (pool === undefined) return
+    if (reserved !== undefined) checkReserved(where, reserved, limit)
+    pool.limit = limit
+    if (classes === undefined) return this.admission.touch(pool)
+    this.open()
+    this.admission.version++
+    this.admission.relineAll((line) => line.needs.counters.includes(pool))
+    for (const counter of [pool, ...classes]) this.admission.touch(counter)
+  }
+
+  private open(): void {
+    let open = this.pool!.limit
+    this.classes?.forEach((counter, i) => counter.limit = open -= this.reserved![i]!)
   }
 
   /** Validated and interned: equal demands share a profile, and with it their lines. */
@@ -215,14 +292,17 @@ export class Limits {
 
 export type Asked = Pick<Demand, "tags" | "weight" | "strict"> & { readonly limit?: Limit | undefined }
 
+let profiles = 0
+
 /** One validated demand under the limits of one scheduler. */
 export class Profile {
   /** The tags as they were given; a copy, as the caller may go on to change its own. */
   readonly given: ReadonlyArray<string>
+  private readonly seq = ++profiles
   private needs: Needs | AdmissionReason | undefined
-  private rootNeeds: Needs | AdmissionReason | undefined
+  /** What depends on the class of the priority, or opens a tree. */
+  private readonly variants = new Map<number, Needs | AdmissionReason>()
   private version = -1
-  private lines = new Map<string | undefined, Line>()
   private line: Line | undefined
   readonly limits: Limits
   readonly tags: ReadonlyArray<string>
@@ -248,37 +328,55 @@ export class Profile {
   }
 
   /** What is needed, or why it can never be had. `opensTree`: a root that was not admitted before. */
-  resolve(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {
-    const { admission, trees } = this.limits
+  resolve(slot: Slot, opensTree: boolean, key: string | undefined): Needs | AdmissionReason {
+    const { admission, classes, keys, trees } = this.limits
     if (this.version !== admission.version) {
       this.version = admission.version
-      this.lines = new Map()
-      this.line = undefined
-      this.needs = this.rootNeeds = undefined
+      this.needs = undefined
+      this.variants.clear()
     }
-    if (enclosing !== undefined && admission.holding > 0) return this.compute(enclosing, opensTree)
-    if (trees !== undefined && opensTree) return this.rootNeeds ??= this.compute(undefined, true)
-    return this.needs ??= this.compute(undefined, false)
+    const { enclosing } = slot
+    const plain = classes === undefined && (trees === undefined || !opensTree)
+    const needs = enclosing !== undefined && admission.holding > 0
+      ? this.compute(enclosing, opensTree, slot.priority)
+      : plain
+      ? this.needs ??= this.compute(undefined, false, slot.priority)
+      : this.variant(opensTree, slot.priority)
+    if (key === undefined || keys.cap === Infinity || "_tag" in needs) return needs
+    if (this.weight > keys.cap) return { _tag: "ExceedsLimit", limit: "keyLimit", weight: this.weight, max: keys.cap }
+    return keys.get(key).under(needs, this.weight)
+  }
+
+  private variant(opensTree: boolean, priority: number): Needs | AdmissionReason {
+    const id = classOf(priority) * 2 + (opensTree ? 1 : 0)
+    let found = this.variants.get(id)
+    if (found === undefined) this.variants.set(id, found = this.compute(undefined, opensTree, priority))
+    return found
   }
 
   /** The line of all that ask for just this. */
-  lineOf(needs: Needs, priority: number, key: string | undefined): Line {
-    const line = this.line
-    if (line !== undefined && line.needs === needs && line.priority === priority && line.key.name === key) return line
-    if (needs !== this.needs && needs !== this.rootNeeds) {
-      return new Line(needs, false, priority, this.limits.keys.get(key))
+  lineOf(needs: Needs, priority: number, name: string | undefined): Line {
+    const last = this.line
+    if (
+      last !== undefined && last.needs === needs && last.priority === priority && last.key.name === name &&
+      (name === undefined || last.size > 0)
+    ) {
+      return last
     }
-    const id = `${priority} ${needs === this.rootNeeds ? 1 : 0} ${key ?? ""}`
-    let found = this.lines.get(id)
-    if (found === undefined || found.key.name !== key) {
-      if (this.lines.size >= 1024) this.lines.clear()
-      this.lines.set(id, found = new Line(needs, false, priority, this.limits.keys.get(key)))
+    const { ageing, keys } = this.limits
+    const key = keys.get(name)
+    const id = `${this.seq} ${priority}`
+    let found = key.lines.get(id)
+    if (found === undefined || found.needs !== needs) {
+      if (key.lines.size >= 1024) key.lines.clear()
+      key.lines.set(id, found = new Line(needs, false, priority, key))
+      found.ageing = ageing
     }
     return this.line = found
   }
 
-  private compute(enclosing: Slot | undefined, opensTree: boolean): Needs | AdmissionReason {
-    const { own, pool, shared, tasks, trees } = this.limits
+  private compute(enclosing: Slot | undefined, opensTree: boolean, priority: number): Needs | AdmissionReason {
+    const { classes, own, pool, shared, tasks, trees } = this.limits
     if (this.strict) {
       const missing = this.tags.filter((tag) => !knows(shared, tag) && (own === undefined || !knows(own, tag)))
       if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
@@ -287,8 +385,15 @@ export class Profile {
     const weights: Array<number> = []
     let holds = false
     if (pool !== undefined) {
+      // Of what is open to its class a weight takes all there is at most.
+      const closed = classes === undefined ? 0 : classOf(priority)
+      const open = classes === undefined || closed === 0 ? pool.limit : classes[closed - 1]!.limit
       counters.push(pool)
-      weights.push(this.weight)
+      weights.push(classes === undefined ? this.weight : Math.min(this.weight, open))
+      for (let i = 0; i < closed; i++) {
+        counters.push(classes![i]!)
+        weights.push(Math.min(this.weight, open))
+      }
     }
     if (trees !== undefined && opensTree) {
       counters.push(trees)

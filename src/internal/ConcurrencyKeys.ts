@@ -1,30 +1,130 @@
-/** Fairness between keys: who is served next among those that wait under different ones. */
-import type { Key } from "./ConcurrencyLine.ts"
+/**
+ * Fairness between keys: who is served next among those that wait under different ones.
+ *
+ * Start-time fair queueing (Goyal, Vin and Cheng, 1996): a key that is served moves on in virtual time by the weight it took over its own
+ * weight, and the key that is least far goes next. A key that comes back is not behind those that stayed, and not before them either. What is
+ * known of a key is forgotten when it has nothing waiting, nothing running under a cap, and is no longer ahead of the others.
+ */
+import { Counter, type Key, type Line, type Needs } from "./ConcurrencyLine.ts"
 
-/** Virtual time of the keys of one scheduler: start-time fair queueing over the keys that wait. */
 export class KeyClock {
   virtual = 0
+  /** How many keys have somebody waiting. */
+  private waiting = 0
   private readonly keys = new Map<string | undefined, FairKey>()
+  /** Keys that were served ahead of the others and have nobody waiting, in the order they fell idle. */
+  private readonly ahead: Array<FairKey> = []
+  /** How much of the weight of one key may run at once. */
+  readonly cap: number
+  private readonly weightOf: (key: string) => number
+  constructor(cap: number, weightOf: (key: string) => number) {
+    this.cap = cap
+    this.weightOf = weightOf
+  }
   get size(): number {
     return this.keys.size
   }
   get(name: string | undefined): FairKey {
     let key = this.keys.get(name)
     if (key === undefined) {
-      key = { name, virtual: this.virtual, waiting: 0, clock: this }
+      const cap = name === undefined || this.cap === Infinity ? undefined : new Counter("key", name, this.cap, false)
+      key = new FairKey(this, name, name === undefined ? 1 : this.weightOf(name), this.virtual, cap)
+      if (cap !== undefined) cap.onIdle = () => this.idle(key!)
       this.keys.set(name, key)
     }
     return key
   }
-  /** A key nobody waits under is forgotten, unless it is ahead of the others. */
+
+  /** Somebody waits under it who found nobody there. */
+  busy(key: FairKey): void {
+    this.waiting++
+    // It may have been forgotten on the way from one line to another.
+    if (!this.keys.has(key.name)) this.keys.set(key.name, key)
+    if (key.virtual < this.virtual) key.virtual = this.virtual
+  }
+
+  /** What it takes is served. */
+  serve(key: FairKey, weight: number): void {
+    this.virtual = Math.max(this.virtual, key.virtual)
+    key.virtual = this.virtual + weight / key.weight
+    // Two looked at for one that is served: those the others have caught up with are let go in time.
+    for (let i = 0; i < 2; i++) {
+      const first = this.ahead.shift()
+      if (first === undefined) return
+      first.isAhead = false
+      if (first.waiting === 0) this.idle(first)
+    }
+  }
+
+  /** The last that waited under it is gone. */
+  quiet(key: FairKey): void {
+    this.waiting--
+    if (this.waiting === 0) {
+      // Nobody waits: from here on all begin alike.
+      for (const one of [...this.ahead, key]) this.virtual = Math.max(this.virtual, one.virtual)
+      for (const one of this.ahead.splice(0)) {
+        one.isAhead = false
+        this.forget(one)
+      }
+    }
+    this.idle(key)
+  }
+
+  /** Nobody waits under it, or its cap has come free. */
   idle(key: FairKey): void {
-    if (key.name !== undefined && key.virtual <= this.virtual) this.keys.delete(key.name)
+    if (key.waiting > 0 || (key.cap !== undefined && key.cap.active > 0)) return
+    if (key.virtual <= this.virtual) return this.forget(key)
+    if (key.isAhead || key.name === undefined) return
+    key.isAhead = true
+    this.ahead.push(key)
+  }
+
+  private forget(key: FairKey): void {
+    if (key.waiting > 0 || key.name === undefined || (key.cap !== undefined && key.cap.active > 0)) return
+    if (this.keys.get(key.name) === key) this.keys.delete(key.name)
   }
 }
 
-export interface FairKey extends Key {
+/** One key as its scheduler knows it, with the lines that ask under it. */
+export class FairKey implements Key {
+  waiting = 0
+  /** It has nobody waiting, and is remembered until the others have caught up. */
+  isAhead = false
+  /** By what is asked for. */
+  readonly lines = new Map<string, Line>()
+  readonly needs = new Map<Needs, Needs>()
   readonly clock: KeyClock | undefined
+  readonly name: string | undefined
+  readonly weight: number
+  virtual: number
+  readonly cap: Counter | undefined
+  constructor(
+    clock: KeyClock | undefined,
+    name: string | undefined,
+    weight: number,
+    virtual: number,
+    cap: Counter | undefined
+  ) {
+    this.clock = clock
+    this.name = name
+    this.weight = weight
+    this.virtual = virtual
+    this.cap = cap
+  }
+
+  /** What is needed under this key: its cap too. */
+  under(needs: Needs, weight: number): Needs {
+    if (this.cap === undefined) return needs
+    let found = this.needs.get(needs)
+    if (found === undefined) {
+      // Only the newest are asked for: the others belong to limits that have changed.
+      if (this.needs.size >= 16) this.needs.clear()
+      const counters = [...needs.counters, this.cap]
+      this.needs.set(needs, found = { counters, weights: [...needs.weights, weight], holds: needs.holds })
+    }
+    return found
+  }
 }
 
 /** Of those that take back what they had: fairness was done when they were let in. */
-export const idleKey: FairKey = { name: undefined, virtual: 0, waiting: 0, clock: undefined }
+export const idleKey = new FairKey(undefined, undefined, 1, 0, undefined)

@@ -6,7 +6,7 @@ import type * as Clock from "effect/Clock"
 import type { AdmissionReason } from "../Concurrency.ts"
 import type { Pace } from "./ConcurrencyPace.ts"
 
-export type CounterKind = "pool" | "tag" | "task" | "share" | "tree"
+export type CounterKind = "pool" | "class" | "tag" | "task" | "key" | "share" | "tree"
 
 /** One limit, the weight taken of it, and the lines that were found to lack room in it. */
 export class Counter {
@@ -25,6 +25,8 @@ export class Counter {
   heldBy: Set<Slot> | undefined = undefined
   /** How often, beside how much at once. */
   pace: Pace | undefined = undefined
+  /** Told when nothing of it is taken any more. */
+  onIdle: (() => void) | undefined = undefined
   /** That it alone is waited for, said once. */
   reasons: ReadonlyArray<{ readonly _tag: "Limit"; readonly limit: string }> | undefined = undefined
   readonly kind: CounterKind
@@ -165,6 +167,13 @@ export abstract class Slot {
     if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).pins = value
   }
   /** Limits it did not take back, because they closed or went away meanwhile. */
+  /** What it waits for until it ranks higher. */
+  get aged(): object | undefined {
+    return this.rare === undefined ? undefined : this.rare.aged
+  }
+  set aged(value: object | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).aged = value
+  }
   get skips(): Array<Counter> | undefined {
     return this.rare === undefined ? undefined : this.rare.skips
   }
@@ -179,6 +188,8 @@ export abstract class Slot {
   abstract refuse(reason: AdmissionReason): void
   /** The demand, asked anew after limits came or went. */
   abstract resolve(): Needs | AdmissionReason
+  /** The line of those that ask for `needs` as it does. */
+  abstract lineFor(needs: Needs): Line
   /** The run this slot is or is inside of; a `withSlot` region outside every run has none. */
   abstract readonly run: Slot | undefined
 }
@@ -189,6 +200,7 @@ class RareSlot {
   shares: Map<Counter, Counter> | undefined = undefined
   pins: Map<Counter, number> | undefined = undefined
   skips: Array<Counter> | undefined = undefined
+  aged: object | undefined = undefined
 }
 
 /** One fiber waiting: for other slots (`targets`), for limits (`acquire`), or for something outside. */
@@ -216,6 +228,8 @@ export class Line {
   virtual = 0
   /** From this counter on it is what the slots taken back together had: a limit lowered meanwhile does not keep them. */
   backFrom = Infinity
+  /** Milliseconds after which those that wait rank one level higher. */
+  ageing: number | undefined = undefined
   /** How often its head was passed over, and by whom last. */
   overtaken = 0
   overtaker: Slot | undefined = undefined

@@ -9,7 +9,7 @@ import type { AdmissionReason, Demand } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkPriority, holding, originOf, type Profile } from "./ConcurrencyDemand.ts"
-import { Away, type Counter, Held, type Needs, Slot } from "./ConcurrencyLine.ts"
+import { Away, type Counter, Held, type Line, type Needs, Slot } from "./ConcurrencyLine.ts"
 import { makeRoom } from "./ConcurrencyReplace.ts"
 import { limitName, type Shared } from "./ConcurrencyShared.ts"
 import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
@@ -54,6 +54,9 @@ class Region extends Slot {
   override get region(): boolean {
     return true
   }
+  lineFor(needs: Needs): Line {
+    return this.profile.lineOf(needs, this.priority, undefined)
+  }
   interruptUnsafe(): void {
     this.fiber.interruptUnsafe()
   }
@@ -79,7 +82,7 @@ class Region extends Slot {
   }
   resolve(): Needs | AdmissionReason {
     if (this.rateOnly) return this.needs!
-    const needs = this.profile.resolve(this.enclosing, false)
+    const needs = this.profile.resolve(this, false, undefined)
     if ("_tag" in needs) return needs
     const counters = needs.counters.filter((counter) => !ownHas(this, originOf(counter)))
     return { counters, weights: counters.map(() => this.profile.weight), holds: true }
@@ -225,7 +228,7 @@ const resolveRegion = (region: Region, shared: Shared): Needs | AdmissionReason 
   const profile = asked.length === region.profile.tags.length
     ? region.profile
     : shared.regions.profile("Concurrency.withSlot", { tags: asked, weight: region.profile.weight }, "")
-  const needs = profile.resolve(region.enclosing, false)
+  const needs = profile.resolve(region, false, undefined)
   return "_tag" in needs ? needs : { counters: needs.counters, weights: needs.weights, holds: true }
 }
 

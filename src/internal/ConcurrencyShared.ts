@@ -8,7 +8,16 @@ import * as Option from "effect/Option"
 import type { Holder, Limit, LimitInfo, LimitsOptions, TagLimit, Usage } from "../Concurrency.ts"
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
-import { checkDuration, checkLimit, Limits, makeTag, setRate, TagTable } from "./ConcurrencyDemand.ts"
+import {
+  checkDuration,
+  checkLimit,
+  checkReserved,
+  checkSharing,
+  Limits,
+  makeTag,
+  setRate,
+  TagTable
+} from "./ConcurrencyDemand.ts"
 import { Away, Counter, Held, type Slot, toMillis } from "./ConcurrencyLine.ts"
 import { Pace } from "./ConcurrencyPace.ts"
 
@@ -52,13 +61,16 @@ export class Shared {
 
   limitsFor(options: LimitsOptions): Limits {
     const { inline, maxParallelism, owner, sequential, tagLimits, where } = options
+    const sharing = checkSharing(where, options)
+    const reserved = sharing.reserved?.reduce((a, b) => a + b, 0) ?? 0
     const max = maxParallelism === undefined
-      ? navigator.hardwareConcurrency
+      ? navigator.hardwareConcurrency + reserved
       : checkLimit(where, "maxParallelism", 1, maxParallelism)
+    if (sharing.reserved !== undefined) checkReserved(where, sharing.reserved, max)
     const own = tagLimits === undefined || owner ? undefined : new TagTable(where, tagLimits)
     const pool = inline ? undefined : new Counter("pool", "maxParallelism", max, false)
     const trees = sequential ? new Counter("tree", "maxParallelism", 1, true) : undefined
-    return new Limits(this.admission, this.table, own, pool, trees)
+    return new Limits(this.admission, this.table, own, pool, trees, sharing)
   }
 
   create(tag: string, limit: Limit | TagLimit): Effect.Effect<LimitInfo, InvalidOptionError> {
@@ -261,6 +273,10 @@ const forwarded = (counter: Counter): Counter => {
 
 /** The name a user knows a limit by. */
 export const limitName = (counter: Counter): string =>
-  counter.kind === "pool" || counter.kind === "tree" ? "maxParallelism" : counter.name
+  counter.kind === "pool" || counter.kind === "tree"
+    ? "maxParallelism"
+    : counter.kind === "key"
+    ? "keyLimit"
+    : counter.name
 
 export const toLimit = (limit: number): Limit => limit === Infinity ? "unbounded" : limit

@@ -91,6 +91,8 @@ export class Core {
     const priority = asked.priority
     if (priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", priority)
     else if (parent !== undefined) run.priority = parent.priority
+    const key = asked.key ?? parent?.rarely.key
+    if (key !== undefined) run.set({ key })
     if (asked.refusable === true) run.refusable = true
     if (asked.id !== undefined) this.claim(run, asked.id)
     if (this.events.listening) run.submittedAt = Concurrency.since(origin.clock)
@@ -210,6 +212,7 @@ export class Core {
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)
         run.refusable = asked.refusable === true
+        if (asked.key !== undefined) run.set({ key: asked.key })
       } catch (error) {
         return this.settle(run, Exit.die(error))
       }
@@ -223,12 +226,7 @@ export class Core {
     const needs = run.resolve()
     if ("_tag" in needs) return run.refuse(needs)
     run.needs = needs
-    const line = run.profile.lineOf(
-      needs,
-      run.priority,
-      options?.key ?? run.rarely.key ?? run.origin.parent?.rarely.key
-    )
-    if (line.key.name !== undefined) run.set({ key: line.key.name })
+    const line = run.lineFor(needs)
     const admitted = admission.enter(run, line)
     if (!admitted) {
       const cycle = run.rarely.onReadmitted === undefined ? undefined : Concurrency.deadlockOf(run, needs)
@@ -339,7 +337,7 @@ export class Core {
     if (this.queued < this.maxQueued) return false
     const needs = run.resolve()
     if ("_tag" in needs) return false
-    const line = run.profile.lineOf(needs, run.priority, undefined)
+    const line = run.lineFor(needs)
     return line.size > 0 || this.limits.admission.blocker(line, run) !== undefined
   }
 
@@ -465,10 +463,7 @@ export class Core {
     return Effect.andThen(
       Concurrency.orFail(() => {
         const limit = Concurrency.checkLimit("Scheduler.resize", "maxParallelism", 1, maxParallelism)
-        const pool = this.limits.pool
-        if (pool === undefined) return
-        pool.limit = limit
-        this.limits.admission.touch(pool)
+        this.limits.resize("Scheduler.resize", limit)
         this.limits.admission.drain()
       }),
       Effect.void

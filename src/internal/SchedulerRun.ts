@@ -167,7 +167,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   resolve(): Concurrency.Needs | Concurrency.AdmissionReason {
-    return this.profile.resolve(this.enclosing, this.treeRoot === this && !this.rarely.ownsTree)
+    return this.profile.resolve(this, this.treeRoot === this && !this.rarely.ownsTree, this.rarely.key)
+  }
+  lineFor(needs: Concurrency.Needs): Concurrency.Line {
+    return this.profile.lineOf(needs, this.priority, this.rarely.key)
   }
 
   start(): void {
