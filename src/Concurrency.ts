@@ -12,6 +12,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import { findDeadlock } from "./internal/ConcurrencyDeadlock.ts"
 import {
   checkDuration,
@@ -21,6 +22,7 @@ import {
   Profile,
   TagTable
 } from "./internal/ConcurrencyDemand.ts"
+import { keepLease, LeaseLostError, makeLease } from "./internal/ConcurrencyLease.ts"
 import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
 import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
 import { makeRoom } from "./internal/ConcurrencyReplace.ts"
@@ -118,6 +120,10 @@ interface Service {
   readonly switchTo: (tag: string, on: boolean) => Effect.Effect<boolean>
   readonly pauseUntil: (tag: string, until: (now: number) => number) => Effect.Effect<void, InvalidOptionError>
   readonly revoke: (tag: string, id: string | undefined) => Effect.Effect<number>
+  readonly leases: ReadonlyMap<string, Lease>
+  readonly events: Stream.Stream<ConcurrencyEvent>
+  /** For runners: warns of work that has waited longer. */
+  readonly watch: (where: string, saturation: Duration.Input, context: Context.Context<never>) => void
   /** The limits a scheduler of these options works under, together with these. For runners. */
   readonly limitsFor: (options: LimitsOptions) => RunnerLimits
 }
@@ -235,10 +241,111 @@ export const rateLimit = (
         demand,
         Effect.void,
         (reason, name) => Effect.die(refusal("", name, reason)),
-        true
+        { rateOnly: true }
       )
     )
   )
+
+/** What a holder that is no fiber asks for. */
+export interface LeaseOptions extends Omit<Demand, "key"> {
+  /** How long it is held without being renewed. */
+  readonly ttl: Duration.Input
+  /** For `holders`. Default: the tags. */
+  readonly name?: string | undefined
+}
+
+/** Tags held by a token, by whoever knows it. */
+export interface Lease {
+  readonly token: string
+  readonly tags: ReadonlyArray<string>
+  readonly expiresAt: Effect.Effect<DateTime.Utc>
+  /** From now on it is held for its `ttl` again. */
+  readonly renew: Effect.Effect<void, LeaseLostError>
+  /** Free when this returns. False: it was not held any more, and nothing changed. */
+  readonly release: Effect.Effect<boolean>
+}
+
+/** Waits for tags and holds them for `ttl`, whatever becomes of the fiber. Not renewed in time, they go to others and `LeaseExpired` says so. */
+export const acquire = (
+  options: LeaseOptions
+): Effect.Effect<Lease, AdmissionError | InvalidOptionError, Concurrency> =>
+  Effect.withFiber((fiber) =>
+    Effect.flatMap(
+      orFail(() => makeLease("Concurrency.acquire", sharedIn(fiber.context), options)),
+      (lease) => lend(lease.take(options, (reason, name) => refusal("", name, reason)))
+    )
+  )
+
+/** Renews a lease by its token. */
+export const renew = (token: string): Effect.Effect<void, LeaseLostError, Concurrency> =>
+  Concurrency.use((concurrency) =>
+    concurrency.leases.get(token)?.renew ?? Effect.fail(new LeaseLostError({ token, tags: [], reason: "expired" }))
+  )
+
+/** Releases a lease by its token. False: it was not held any more, and nothing changed. */
+export const release = (token: string): Effect.Effect<boolean, never, Concurrency> =>
+  Concurrency.use((concurrency) => concurrency.leases.get(token)?.release ?? Effect.succeed(false))
+
+export interface WithLeaseOptions extends LeaseOptions {
+  /** Default: a third of the `ttl`. */
+  readonly renewEvery?: Duration.Input | undefined
+  /** How often in a row renewing may fail before the lease counts as lost. An integer >= 1; default 3. */
+  readonly attempts?: number | undefined
+  /** `"fail"` (the default) interrupts the effect and fails; `"continue"` logs a warning and lets it finish. */
+  readonly whenLost?: "fail" | "continue" | undefined
+  /** How to renew. Default: `lease.renew`. */
+  readonly renew?: ((lease: Lease) => Effect.Effect<void, unknown>) | undefined
+}
+
+/** An effect under a lease that is renewed while it runs: for holders that others must be able to outlive. */
+export const withLease = (options: WithLeaseOptions) =>
+<A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AdmissionError | InvalidOptionError | LeaseLostError, R | Concurrency> =>
+  Effect.acquireUseRelease(
+    acquire(options),
+    (lease) => keepLease(lease, options, effect),
+    (lease) => lease.release
+  )
+
+/** A fact about the limits. */
+export type ConcurrencyEvent =
+  | {
+    readonly _tag: "Paused"
+    readonly at: DateTime.Utc
+    readonly tag: string
+    readonly until: DateTime.Utc | undefined
+  }
+  | { readonly _tag: "Resumed"; readonly at: DateTime.Utc; readonly tag: string }
+  /** Taken from its holder by an operator. */
+  | {
+    readonly _tag: "Revoked"
+    readonly at: DateTime.Utc
+    readonly tag: string
+    readonly holder: string
+    readonly name: string
+  }
+  | {
+    readonly _tag: "LeaseExpired"
+    readonly at: DateTime.Utc
+    readonly token: string
+    readonly tags: ReadonlyArray<string>
+  }
+  /** Somebody has waited for this limit longer than `saturation`; told once until nobody waits for it. */
+  | {
+    readonly _tag: "Saturated"
+    readonly at: DateTime.Utc
+    readonly limit: string
+    readonly active: number
+    readonly waiting: number
+    /** Who waits, by id. */
+    readonly run: string
+  }
+
+/** Every fact about the limits in context, from the subscription on. */
+export const events: Stream.Stream<ConcurrencyEvent, never, Concurrency> = Stream.unwrap(
+  Concurrency.useSync((concurrency) => concurrency.events)
+)
 
 /** Gives the current slot to others while an effect waits for something outside, then takes it back ahead of new work. Outside a run: the effect itself. */
 export const lend = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -332,6 +439,8 @@ const describe = (reason: AdmissionReason): string => {
   }
 }
 
+export { LeaseLostError } from "./internal/ConcurrencyLease.ts"
+
 // ─── for runners: what Scheduler and TaskRun stand on
 
 /** How the runs of one scheduler share it. */
@@ -342,6 +451,8 @@ export interface SharingOptions {
   readonly keyWeight?: ((key: string) => number) | undefined
   /** Each time it has waited so long, a run ranks one level higher: low, normal, high, critical. Default: priorities are strict. */
   readonly ageing?: Duration.Input | undefined
+  /** A warning and an event `Saturated` when work has waited for one limit longer than this. Default: never. */
+  readonly saturation?: Duration.Input | undefined
   /**
    * Slots of `maxParallelism` that only work of that class or above may use; together fewer than `maxParallelism`. A numeric priority belongs
    * to the nearest class at or above it: up to 0 critical, up to 10 high, up to 20 normal.

@@ -239,6 +239,7 @@ function build(
           sequential: kind.sequential === true
         })
         const self = { service: undefined as unknown, key: Scheduler }
+        if (options.saturation !== undefined) concurrency.watch(where, options.saturation, context)
         const core = new Core(where, name, options, limits, context, self, kind.inline === true)
         const service = serviceOf(core)
         self.service = service

@@ -28,6 +28,7 @@ import {
   Waiting
 } from "./ConcurrencyLine.ts"
 import { Overtaking } from "./ConcurrencyOvertaking.ts"
+import { Saturation } from "./ConcurrencySaturation.ts"
 
 export class Admission {
   readonly lending = new Lending(this)
@@ -47,6 +48,7 @@ export class Admission {
   private paused = 0
   private flushing = false
   private readonly ageing = new Ageing(this)
+  private saturation: Saturation | undefined
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
   /** Never full: where lines without a limit are put to be picked up. */
   readonly always = new Counter("tag", "", Infinity, false)
@@ -223,6 +225,7 @@ export class Admission {
     if (slot.phase !== Retaking) slot.phase = Waiting
     if (line.size === 0) {
       this.lines.add(line)
+      if (this.saturation !== undefined) this.saturation.began(slot)
       const key = line.key as FairKey
       if (key.clock !== undefined && key.waiting === 0) key.clock.busy(key)
     }
@@ -511,6 +514,11 @@ export class Admission {
       this.drain()
     })
     pace.timer = { at, cancel }
+  }
+
+  /** From now on `tell` hears of limits somebody has waited for longer than so many milliseconds. */
+  watch(threshold: number, tell: (counter: Counter, slot: Slot) => void): void {
+    this.saturation = new Saturation(this, threshold, tell)
   }
 
   /** Runs `f` after so many milliseconds on the slot's clock, and returns how not to; set by the module that knows effects. */

@@ -15,7 +15,7 @@ import { limitName, type Shared } from "./ConcurrencyShared.ts"
 import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
 
 /** A piece of code under tag limits. */
-class Region extends Slot {
+export class Region extends Slot {
   readonly id: string
   readonly name: string
   readonly clock: Clock.Clock
@@ -37,7 +37,8 @@ class Region extends Slot {
     enclosing: Slot | undefined,
     run: Slot | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    rateOnly: boolean
+    rateOnly: boolean,
+    name: string | undefined
   ) {
     super()
     this.fiber = fiber
@@ -49,7 +50,7 @@ class Region extends Slot {
     this.clock = Context.get(fiber.context, Clock.Clock)
     this.seq = ++admission.seq
     this.id = `slot-${this.seq}`
-    this.name = profile.tags.join("+")
+    this.name = name ?? profile.tags.join("+")
   }
   override get region(): boolean {
     return true
@@ -98,7 +99,15 @@ export const enterRegion = <A, E, R, A2>(
   demand: Demand,
   effect: Effect.Effect<A, E, R>,
   refused: (reason: AdmissionReason, name: string) => Effect.Effect<A2>,
-  rateOnly = false
+  {
+    entered,
+    name,
+    rateOnly = false
+  }: {
+    readonly rateOnly?: boolean
+    readonly name?: string | undefined
+    readonly entered?: (region: Region) => void
+  } = {}
 ): Effect.Effect<A | A2, E, R> => {
   const { context } = fiber
   const around = innermost(context)
@@ -113,7 +122,8 @@ export const enterRegion = <A, E, R, A2>(
       around,
       run,
       fiber,
-      rateOnly
+      rateOnly,
+      name
     )
     region.priority = demand.priority === undefined ? run?.priority ?? 20 : checkPriority(where, demand.priority)
     key = demand.key
@@ -124,6 +134,7 @@ export const enterRegion = <A, E, R, A2>(
   } catch (error) {
     return Effect.die(error)
   }
+  entered?.(region)
   region.rootSeq = run === undefined ? region.seq : run.rootSeq
   region.depth = run === undefined ? 0 : run.depth + 1
   const admission = shared.admission

@@ -5,7 +5,18 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Holder, Limit, LimitInfo, LimitsOptions, TagLimit, Usage } from "../Concurrency.ts"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import type {
+  ConcurrencyEvent,
+  Holder,
+  Lease,
+  Limit,
+  LimitInfo,
+  LimitsOptions,
+  TagLimit,
+  Usage
+} from "../Concurrency.ts"
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
 import {
@@ -38,6 +49,43 @@ export class Shared {
       const fiber = Effect.runForkWith(Context.make(Clock.Clock, slot.clock))(Effect.andThen(sleep, Effect.sync(f)))
       return () => fiber.interruptUnsafe()
     }
+  }
+
+  /** By token. */
+  readonly leases = new Map<string, Lease>()
+  private readonly listeners = new Set<(event: ConcurrencyEvent) => void>()
+
+  emit(event: ConcurrencyEvent): void {
+    Object.freeze(event)
+    for (const listener of [...this.listeners]) listener(event)
+  }
+
+  /** From the subscription on; a slow reader misses none. */
+  readonly events: Stream.Stream<ConcurrencyEvent> = Stream.unwrap(Effect.gen({ self: this }, function*() {
+    const queue = yield* Queue.unbounded<ConcurrencyEvent>()
+    const listener = (event: ConcurrencyEvent) => void Queue.offerUnsafe(queue, event)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => this.listeners.add(listener)),
+      () => Effect.sync(() => this.listeners.delete(listener))
+    )
+    return Stream.fromQueue(queue)
+  }))
+
+  watch(where: string, saturation: Duration.Input, context: Context.Context<never>): void {
+    const threshold = checkDuration(where, "saturation", saturation)
+    const millis = Duration.toMillis(threshold)
+    if (!Number.isFinite(millis)) return
+    this.admission.watch(millis, (counter, slot) => {
+      const limit = limitName(counter)
+      const { active, waiting } = counter
+      const at = DateTime.makeUnsafe(slot.clock.currentTimeMillisUnsafe())
+      this.emit({ _tag: "Saturated", at, limit, active, waiting, run: slot.id })
+      Effect.runForkWith(context)(Effect.logWarning(
+        `"${slot.name}" (${slot.id}) has waited for "${limit}" longer than ${
+          Duration.format(threshold)
+        }: ${active} taken, ${waiting} waiting`
+      ))
+    })
   }
 
   /** Tags without a limit that somebody was told of. */
@@ -161,6 +209,15 @@ export class Shared {
     return this.atNow((now) => {
       let counter = this.table.get(tag)
       const time = until(now)
+      const at = DateTime.makeUnsafe(now)
+      this.emit(
+        time <= now ? { _tag: "Resumed", at, tag } : {
+          _tag: "Paused",
+          at,
+          tag,
+          until: time === Infinity ? undefined : DateTime.makeUnsafe(time)
+        }
+      )
       if (counter === undefined) {
         if (time <= now) return
         this.table.counters.set(tag, counter = new Counter("tag", tag, Infinity, false))
@@ -176,13 +233,15 @@ export class Shared {
 
   /** Takes the tag from those who hold it, or from one of them; they go on uncounted. How many. */
   revoke(tag: string, id: string | undefined): Effect.Effect<number> {
-    return Effect.sync(() => {
+    return Effect.map(Clock.currentTimeMillis, (now) => {
       const counter = this.table.get(tag)
       let revoked = 0
       if (counter === undefined) return revoked
       this.admission.atOnce(() => {
         for (const slot of this.admission.holders) {
-          if ((id === undefined || slot.id === id) && this.admission.lending.revoke(slot, counter)) revoked++
+          if ((id !== undefined && slot.id !== id) || !this.admission.lending.revoke(slot, counter)) continue
+          revoked++
+          this.emit({ _tag: "Revoked", at: DateTime.makeUnsafe(now), tag, holder: slot.id, name: slot.name })
         }
       })
       return revoked
