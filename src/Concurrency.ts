@@ -28,6 +28,7 @@ import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
 import { makeRoom } from "./internal/ConcurrencyReplace.ts"
 import { holdersOf, limitName, pausedFor, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
 import { chainOf, CurrentRegion, CurrentRunKey, innermost, none, RunKey, Waits } from "./internal/ConcurrencyWaiting.ts"
+import { explain } from "./internal/ConcurrencyWhy.ts"
 import { type InvalidOptionError, orDie, orFail } from "./InvalidOptionError.ts"
 
 /** How much may be taken at once. */
@@ -489,6 +490,7 @@ export {
   checkWhenFull,
   CurrentRegion,
   CurrentRunKey,
+  explain,
   holdersOf,
   innermost,
   limitName,

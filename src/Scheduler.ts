@@ -7,6 +7,8 @@
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -80,13 +82,25 @@ export interface Stats {
   readonly tasks: Readonly<Record<string, number>>
 }
 
-/** What a waiting run is waiting for: the limit that has no room, who holds it, and how many are before it in that line. */
+/** What a waiting run is waiting for: the limit that binds it, who has it, and how many are before it in that line. */
 export interface Why {
   readonly run: string
+  /** `"maxParallelism"`, `"keyLimit"`, a tag, or the name of the task whose `limit` it is. */
   readonly limit: string
+  /**
+   * `"full"`; `"reserved"` for work of a higher class; `"rate"` or `"paused"`, until `readyAt`; `"kept"` for an older run that was passed over too
+   * often; `"order"`: there is room, and others go before.
+   */
+  readonly cause: "full" | "reserved" | "rate" | "paused" | "kept" | "order"
   readonly holders: ReadonlyArray<Concurrency.Holder>
+  /** The id of the run the limit is kept for. */
+  readonly keptFor: string | undefined
   /** 1 is next. */
   readonly position: number
+  /** When the rate lets it start, or the pause ends by itself. */
+  readonly readyAt: DateTime.Utc | undefined
+  /** A guess: until `readyAt`, or as if each holder took as long again as it has. `undefined` where there is nothing to guess from. */
+  readonly estimate: Duration.Duration | undefined
 }
 
 interface Service {

@@ -379,6 +379,11 @@ export class Admission {
     if (this.holding > 0) endEndless(this)
   }
 
+  /** Whom `counter` is kept for, if this one may not have it for that reason. */
+  keptFor(counter: Counter, line: Line, slot: Slot): Slot | undefined {
+    return counter.contenders === undefined ? undefined : this.overtaking.keptFor(counter, line, slot)
+  }
+
   /** How many wait for `counter` before this one, and itself. */
   position(slot: Slot, counter: Counter): number {
     const line = slot.line!

@@ -67,12 +67,17 @@ export class Overtaking {
 
   /** Whether an older slot passed over too often keeps `counter` for itself. */
   reservedAgainst(counter: Counter, line: Line, slot: Slot): boolean {
+    return this.keptFor(counter, line, slot) !== undefined
+  }
+
+  /** The older slot that keeps `counter` for itself. */
+  keptFor(counter: Counter, line: Line, slot: Slot): Slot | undefined {
     for (const other of counter.contenders!) {
       if (other === line || other.first === undefined) continue
       if (other.overtaken - other.first.overtakenBefore < MAX_OVERTAKES) continue
-      if (before(other, other.first, line, slot) && this.reserves(other)) return true
+      if (before(other, other.first, line, slot) && this.reserves(other)) return other.first
     }
-    return false
+    return undefined
   }
 
   /** Keeping limits free helps only if nothing else it lacks is taken by someone who waits, or has not moved at all. */

@@ -1,6 +1,7 @@
 /** The scheduler under its Layers: submits, launches, settles, closes. The pool and the inline runner differ only in how a body is run. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -509,16 +510,14 @@ export class Core {
   why(id: string): Effect.Effect<Option.Option<Why>> {
     return Effect.sync(() => {
       const run = this.runs.find((run) => run.id === id)
-      const line = run?.line
-      if (run === undefined || line === undefined) return Option.none()
-      const { admission } = this.limits
-      const counter = admission.blocker(line, run) ?? line.at?.counter
-      if (counter === undefined) return Option.none()
+      const reason = run === undefined ? undefined : Concurrency.explain(this.limits.admission, run)
+      if (reason === undefined) return Option.none()
+      const { estimate, readyAt } = reason
       return Option.some({
         run: id,
-        limit: Concurrency.limitName(counter),
-        holders: Concurrency.holdersOf(admission, counter),
-        position: admission.position(run, counter)
+        ...reason,
+        readyAt: readyAt === undefined || readyAt === Infinity ? undefined : DateTime.makeUnsafe(readyAt),
+        estimate: estimate === undefined ? undefined : Duration.millis(estimate)
       })
     })
   }
