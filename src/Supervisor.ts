@@ -16,8 +16,7 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { NameTakenError } from "./internal/SupervisorErrors.ts"
-import { SupervisorFailed } from "./internal/SupervisorErrors.ts"
+import type { NameTakenError, SupervisorFailed } from "./internal/SupervisorErrors.ts"
 import { Group } from "./internal/SupervisorGroup.ts"
 import {
   checkBudget,

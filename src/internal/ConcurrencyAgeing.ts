@@ -39,7 +39,10 @@ export class Ageing {
     const { entries } = queue
     // Those that have left by now need no timer.
     while (queue.head < entries.length && !isWaiting(entries[queue.head]!)) queue.head++
-    if (queue.head > 1024 && queue.head * 2 > entries.length) entries.splice(0, queue.head), queue.head = 0
+    if (queue.head > 1024 && queue.head * 2 > entries.length) {
+      entries.splice(0, queue.head)
+      queue.head = 0
+    }
     const first = entries[queue.head]
     if (first === undefined) return void this.queues.delete(millis)
     queue.timed = true
