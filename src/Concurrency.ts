@@ -22,11 +22,12 @@ import {
   Profile,
   TagTable
 } from "./internal/ConcurrencyDemand.ts"
+import { holdersOf, limitName, toLimit, usage } from "./internal/ConcurrencyHolders.ts"
 import { keepLease, LeaseLostError, makeLease } from "./internal/ConcurrencyLease.ts"
 import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
 import { checkWhenFull, enterRegion } from "./internal/ConcurrencyRegion.ts"
 import { makeRoom } from "./internal/ConcurrencyReplace.ts"
-import { holdersOf, limitName, pausedFor, Shared, toLimit, usage } from "./internal/ConcurrencyShared.ts"
+import { pausedFor, Shared } from "./internal/ConcurrencyShared.ts"
 import { chainOf, CurrentRegion, CurrentRunKey, innermost, none, RunKey, Waits } from "./internal/ConcurrencyWaiting.ts"
 import { explain } from "./internal/ConcurrencyWhy.ts"
 import { type InvalidOptionError, orDie, orFail } from "./InvalidOptionError.ts"
@@ -72,7 +73,8 @@ export interface Demand {
   readonly key?: string | undefined
   /**
    * When a limit is reached: `"wait"` (the default), `"fail"` is refused with reason `WouldWait`, `"drop"` ends as if interrupted, and
-   * `"replace"` interrupts the oldest holders that are in the way, and those who wait to do the same: the newest wins.
+   * `"replace"` interrupts the oldest holders that are in the way, and those who wait to do the same: the newest wins. A `withSlot` that asked
+   * to replace is ended alone; a plain one with the fiber it is in.
    */
   readonly whenFull?: "wait" | "fail" | "drop" | "replace" | undefined
   /** Refused with reason `Timeout` when the whole wait lasts longer. Default: no bound. */
@@ -119,7 +121,10 @@ interface Service {
   readonly list: Effect.Effect<ReadonlyArray<LimitInfo>>
   readonly remove: (tag: string) => Effect.Effect<boolean>
   readonly switchTo: (tag: string, on: boolean) => Effect.Effect<boolean>
-  readonly pauseUntil: (tag: string, until: (now: number) => number) => Effect.Effect<void, InvalidOptionError>
+  readonly pauseUntil: (
+    tag: string,
+    until: (now: number, before: number) => number
+  ) => Effect.Effect<void, InvalidOptionError>
   readonly revoke: (tag: string, id: string | undefined) => Effect.Effect<number>
   readonly leases: ReadonlyMap<string, Lease>
   readonly events: Stream.Stream<ConcurrencyEvent>

@@ -28,6 +28,8 @@ import {
   Waiting
 } from "./ConcurrencyLine.ts"
 import { Overtaking } from "./ConcurrencyOvertaking.ts"
+import type { Pace } from "./ConcurrencyPace.ts"
+import { interruptInTheWay } from "./ConcurrencyReplace.ts"
 import { Saturation } from "./ConcurrencySaturation.ts"
 
 export class Admission {
@@ -47,6 +49,8 @@ export class Admission {
   private draining = false
   private paused = 0
   private flushing = false
+  /** Slots that wait for the place of others. */
+  readonly replacers = new Set<Slot>()
   private readonly ageing = new Ageing(this)
   private saturation: Saturation | undefined
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
@@ -57,13 +61,13 @@ export class Admission {
 
   /** Takes what the slot needs at once, or queues it in `line`. True when taken. */
   enter(slot: Slot, line: Line): boolean {
+    this.catchUp(line.needs)
     const first = line.first
     if (first === undefined || before(line, slot, line, first)) {
       const blocker = this.blocker(line, slot)
       if (blocker === undefined) {
         this.admit(slot, line)
-        const key = line.key as FairKey
-        if (key.name !== undefined && key.waiting === 0) key.clock?.idle(key)
+        this.letGo(line.key as FairKey)
         return true
       }
       this.queue(slot, line)
@@ -75,6 +79,33 @@ export class Admission {
       }
     } else this.queue(slot, line)
     return false
+  }
+
+  /** A key that nobody waits under need not be known. */
+  letGo(key: FairKey): void {
+    if (key.name !== undefined && key.waiting === 0) key.clock?.idle(key)
+  }
+
+  /** Time makes room without telling: those that wait at a rate are looked at before anybody who just came. */
+  private catchUp(needs: Needs): void {
+    if (this.paused > 0 || this.draining) return
+    let some = false
+    for (let i = 0; i < needs.counters.length; i++) {
+      const counter = needs.counters[i]!
+      if (counter.pace === undefined || counter.parked === 0) continue
+      this.touch(counter)
+      some = true
+    }
+    if (some) this.drain()
+  }
+
+  /** Every limit that has no room for what is asked now, whoever waits. */
+  lacking(needs: Needs, slot: Slot): Array<Counter> {
+    return needs.counters.filter((counter, i) => {
+      const weight = counter.take(needs.weights[i]!)
+      return counter.active + weight > counter.limit ||
+        (counter.pace !== undefined && this.isTooSoon(counter, weight, slot))
+    })
   }
 
   /** The first limit that has no room for the slot, if any. */
@@ -105,6 +136,7 @@ export class Admission {
         return !((line.resume || i >= line.backFrom) && weight > counter.limit)
       }
       return counter === line.at?.counter ||
+        (counter.pace !== undefined && !line.resume && i < line.backFrom && this.isTooSoon(counter, weight, slot)) ||
         (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot))
     })
   }
@@ -153,10 +185,12 @@ export class Admission {
   /** Takes what the slot needs if it can be had now. */
   tryAcquire(slot: Slot, needs: Needs, key: FairKey): boolean {
     slot.needs = needs
+    this.catchUp(needs)
     const line = new Line(needs, false, slot.priority, key)
-    if (this.blocker(line, slot) !== undefined) return false
-    this.admit(slot, line)
-    return true
+    const had = this.blocker(line, slot) === undefined
+    if (had) this.admit(slot, line)
+    this.letGo(key)
+    return had
   }
 
   private readonly todo: Array<() => void> = []
@@ -188,7 +222,10 @@ export class Admission {
 
   private admit(slot: Slot, line: Line): void {
     const key = line.key as FairKey
-    if (key.clock !== undefined && key.clock.size > 1) key.clock.serve(key, line.needs.weights[0] ?? 1)
+    if (key.clock !== undefined && key.clock.size > 1) {
+      const first = line.needs.counters[0]
+      key.clock.serve(key, first === undefined ? 1 : first.take(line.needs.weights[0]!))
+    }
     const counters = line.needs.counters
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
@@ -256,6 +293,7 @@ export class Admission {
   private close(line: Line): void {
     line.at?.remove(line)
     this.lines.delete(line)
+    if (this.lines.size === 0 && this.timers.size > 0) { for (const cancel of [...this.timers]) cancel() }
     if (line.contends !== undefined) this.overtaking.withdraw(line)
     line.overtaken = 0
     const key = line.key as FairKey
@@ -374,7 +412,9 @@ export class Admission {
     }
     this.draining = false
     if (this.granted.length > 0 || this.todo.length > 0) this.flush()
-    if (!this.tightened || this.flushing) return
+    if (this.flushing) return
+    if (this.replacers.size > 0) interruptInTheWay(this)
+    if (!this.tightened) return
     this.tightened = false
     if (this.holding > 0) endEndless(this)
   }
@@ -512,12 +552,11 @@ export class Admission {
     const at = pace.readyAt(weight, now)
     if (at <= now || at === Infinity || (pace.timer !== undefined && pace.timer.at <= at)) return
     pace.timer?.cancel()
-    const cancel = this.onTime(at - now, slot, () => {
+    const cancel = this.at(at - now, slot, () => {
       pace.timer = undefined
-      for (const one of pace.counters) this.touch(one)
-      this.touch(counter)
+      this.touchPace(pace)
       this.drain()
-    })
+    }, () => pace.timer = undefined)
     pace.timer = { at, cancel }
   }
 
@@ -525,6 +564,28 @@ export class Admission {
   watch(threshold: number, tell: (counter: Counter, slot: Slot) => void): void {
     this.saturation = new Saturation(this, threshold, tell)
   }
+
+  /** The pace changed. */
+  touchPace(pace: Pace): void {
+    pace.timer?.cancel()
+    for (const counter of pace.counters) this.touch(counter)
+  }
+
+  /** Runs `f` after so many milliseconds, if somebody still waits then; when nobody does, a timer would only keep the process alive. */
+  at(millis: number, slot: Slot, f: () => void, cancelled: () => void): () => void {
+    const stop = this.onTime(millis, slot, () => {
+      this.timers.delete(cancel)
+      f()
+    })
+    const cancel = () => {
+      this.timers.delete(cancel)
+      stop()
+      cancelled()
+    }
+    this.timers.add(cancel)
+    return cancel
+  }
+  private readonly timers = new Set<() => void>()
 
   /** Runs `f` after so many milliseconds on the slot's clock, and returns how not to; set by the module that knows effects. */
   onTime: (millis: number, slot: Slot, f: () => void) => () => void = () => () => {}

@@ -47,12 +47,13 @@ export class Ageing {
     if (first === undefined) return void this.queues.delete(millis)
     queue.timed = true
     const { clock } = first.slot
-    this.admission.onTime(Math.max(0, first.at - clock.currentTimeMillisUnsafe()), first.slot, () => {
+    const cancelled = () => void this.queues.delete(millis)
+    this.admission.at(Math.max(0, first.at - clock.currentTimeMillisUnsafe()), first.slot, () => {
       queue.timed = false
       this.raise(queue, clock.currentTimeMillisUnsafe())
       this.arm(queue, millis)
       this.admission.drain()
-    })
+    }, cancelled)
   }
 
   private raise(queue: Queue, now: number): void {
@@ -61,6 +62,8 @@ export class Ageing {
       const entry = entries[queue.head++]!
       if (!isWaiting(entry)) continue
       const { slot } = entry
+      // Its class stays: what is reserved for others is not opened by waiting.
+      slot.grade ??= slot.priority
       slot.priority = levels.find((level) => level < slot.priority)!
       const needs = slot.resolve()
       if ("_tag" in needs) continue

@@ -71,14 +71,20 @@ export class TagTable {
     this.where = where
     this.find = typeof limits === "function" ? limits : undefined
     if (limits !== undefined && typeof limits !== "function") {
-      for (const tag of Object.keys(limits)) this.place(tag, limits[tag]!)
+      for (const tag of Object.keys(limits)) this.make(tag, limits[tag]!)
     }
   }
-  private place(tag: string, limit: Limit | TagLimit): Counter | undefined {
+  private make(tag: string, limit: Limit | TagLimit): Counter | undefined {
+    const on = !(typeof limit === "object" && limit.enabled === false)
     const made = makeTag(this.where, tag, limit)
-    const off = typeof limit === "object" && limit.enabled === false
-    ;(off ? this.disabled : this.counters).set(tag, made)
-    return off ? undefined : made
+    this.place(made, on)
+    return on ? made : undefined
+  }
+  /** Puts it among those that count, or those that do not. */
+  place(counter: Counter, on: boolean): void {
+    ;(on ? this.disabled : this.counters).delete(counter.name)
+    ;(on ? this.counters : this.disabled).set(counter.name, counter)
+    this.removed.delete(counter.name)
   }
   get(tag: string): Counter | undefined {
     const counter = this.counters.get(tag)
@@ -86,7 +92,7 @@ export class TagTable {
       return counter
     }
     const limit = this.find(tag)
-    return limit === undefined ? undefined : this.place(tag, limit)
+    return limit === undefined ? undefined : this.make(tag, limit)
   }
   /** False when there was none, on or off. */
   remove(tag: string): boolean {
@@ -94,13 +100,6 @@ export class TagTable {
     const off = this.disabled.delete(tag)
     if (this.find !== undefined && (known || off)) this.removed.add(tag)
     return known || off
-  }
-  disable(counter: Counter): void {
-    this.counters.delete(counter.name)
-    this.disabled.set(counter.name, counter)
-  }
-  enable(tag: string): void {
-    this.disabled.delete(tag)
   }
 }
 
@@ -150,7 +149,14 @@ const windowsOf = (where: string, tag: string, rate: TagLimit["rate"]): Windows 
 export const setRate = (where: string, counter: Counter, rate: TagLimit["rate"], now: number): void => {
   const windows = windowsOf(where, counter.name, rate)
   if (windows.length === 0 && counter.pace === undefined) return
-  ;(counter.pace ??= new Pace()).edit(windows, now)
+  paceOf(counter).edit(windows, now)
+}
+
+/** Its pace, made where there is none. */
+export const paceOf = (counter: Counter): Pace => {
+  const pace = counter.pace ??= new Pace()
+  if (!pace.counters.includes(counter)) pace.counters.push(counter)
+  return pace
 }
 
 /** How runs of one scheduler share it. */
@@ -336,12 +342,13 @@ export class Profile {
       this.variants.clear()
     }
     const { enclosing } = slot
+    const grade = slot.grade ?? slot.priority
     const plain = classes === undefined && (trees === undefined || !opensTree)
     const needs = enclosing !== undefined && admission.holding > 0
-      ? this.compute(enclosing, opensTree, slot.priority)
+      ? this.compute(enclosing, opensTree, grade)
       : plain
-      ? this.needs ??= this.compute(undefined, false, slot.priority)
-      : this.variant(opensTree, slot.priority)
+      ? this.needs ??= this.compute(undefined, false, grade)
+      : this.variant(opensTree, grade)
     if (key === undefined || keys.cap === Infinity || "_tag" in needs) return needs
     if (this.weight > keys.cap) return { _tag: "ExceedsLimit", limit: "keyLimit", weight: this.weight, max: keys.cap }
     return keys.get(key).under(needs, this.weight)

@@ -43,8 +43,9 @@ export class KeyClock {
     if (key.virtual < this.virtual) key.virtual = this.virtual
   }
 
-  /** What it takes is served. */
+  /** What it takes is served. While nobody waits there is nothing to be fair about. */
   serve(key: FairKey, weight: number): void {
+    if (this.waiting === 0) return
     this.virtual = Math.max(this.virtual, key.virtual)
     key.virtual = this.virtual + weight / key.weight
     // Two looked at for one that is served: those the others have caught up with are let go in time.

@@ -108,7 +108,7 @@ export class Lending {
       this.dissolve(share, slot.phase === Held)
     }
     current(counter).heldBy?.delete(slot)
-    if (slot.phase === Away || slot.phase === Retaking) {
+    if ((slot.phase === Away || slot.phase === Retaking) && !skipped(slot, counter)) {
       const needs = slot.needs!
       const now = current(counter)
       now.active -= needs.weights[needs.counters.indexOf(counter)]!

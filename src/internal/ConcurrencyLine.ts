@@ -174,6 +174,13 @@ export abstract class Slot {
   set aged(value: object | undefined) {
     if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).aged = value
   }
+  /** The priority it was given, where it has risen since. */
+  get grade(): number | undefined {
+    return this.rare === undefined ? undefined : this.rare.grade
+  }
+  set grade(value: number | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).grade = value
+  }
   get skips(): Array<Counter> | undefined {
     return this.rare === undefined ? undefined : this.rare.skips
   }
@@ -201,6 +208,7 @@ class RareSlot {
   pins: Map<Counter, number> | undefined = undefined
   skips: Array<Counter> | undefined = undefined
   aged: object | undefined = undefined
+  grade: number | undefined = undefined
 }
 
 /** One fiber waiting: for other slots (`targets`), for limits (`acquire`), or for something outside. */

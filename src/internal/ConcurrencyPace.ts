@@ -46,14 +46,15 @@ export class Pace {
     return most
   }
 
-  /** New windows; one over the same time keeps what was available, within its burst. */
+  /** New windows. One over the same time as before, or in the same place, keeps what was available, within its burst. */
   edit(windows: ReadonlyArray<Omit<Window, "credit" | "at">>, now: number): void {
     const old = this.windows
-    this.windows = windows.map((window) => {
-      const before = old.find((one) => one.per === window.per)
+    this.windows = windows.map((window, i) => {
+      const before = old.find((one) => one.per === window.per) ?? old[i]
       if (before === undefined) return { ...window, credit: window.burst * window.per, at: now }
       refill(before, now)
-      return { ...window, credit: Math.min(before.credit, window.burst * window.per), at: now }
+      const credit = before.per === window.per ? before.credit : before.credit / before.per * window.per
+      return { ...window, credit: Math.min(credit, window.burst * window.per), at: now }
     })
   }
 

@@ -1,6 +1,7 @@
 /** Code that is no task, under tag limits: a slot without a pool, held until the code ends. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,9 +10,10 @@ import type { AdmissionReason, Demand } from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { checkDuration, checkPriority, holding, originOf, type Profile } from "./ConcurrencyDemand.ts"
+import { limitName } from "./ConcurrencyHolders.ts"
 import { Away, type Counter, Held, type Line, type Needs, Slot } from "./ConcurrencyLine.ts"
 import { makeRoom } from "./ConcurrencyReplace.ts"
-import { limitName, type Shared } from "./ConcurrencyShared.ts"
+import type { Shared } from "./ConcurrencyShared.ts"
 import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "./ConcurrencyWaiting.ts"
 
 /** A piece of code under tag limits. */
@@ -58,8 +60,11 @@ export class Region extends Slot {
   lineFor(needs: Needs): Line {
     return this.profile.lineOf(needs, this.priority, undefined)
   }
+  /** How it alone is ended, where it may be replaced. */
+  cut: (() => void) | undefined
   interruptUnsafe(): void {
-    this.fiber.interruptUnsafe()
+    if (this.cut === undefined) this.fiber.interruptUnsafe()
+    else this.cut()
   }
   start(): void {
     this.granted()
@@ -157,8 +162,15 @@ export const enterRegion = <A, E, R, A2>(
     admission.drain()
   }
   const warned = rateOnly ? Effect.void : warnOfMissing(shared, where, region.profile.tags)
+  let inner = body
+  if (demand.whenFull === "replace") {
+    // Who comes to replace may be replaced: without the rest of its fiber.
+    const cut = Deferred.makeUnsafe<never>()
+    region.cut = () => Deferred.doneUnsafe(cut, Exit.interrupt())
+    inner = Effect.raceFirst(body, Deferred.await(cut))
+  }
   const use = Effect.onExit(
-    restore(warned === Effect.void ? body : Effect.andThen(warned, body)),
+    restore(warned === Effect.void ? inner : Effect.andThen(warned, inner)),
     () => Effect.sync(leave)
   )
   if (needs.counters.length === 0) return use
@@ -167,14 +179,14 @@ export const enterRegion = <A, E, R, A2>(
   const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
   if (demand.whenFull === "drop") return Effect.suspend(() => (leave(), Effect.interrupt))
   if (demand.whenFull === "fail") {
-    const full = needs.counters.filter((counter, i) => counter.active + counter.take(needs.weights[i]!) > counter.limit)
-    return no({ _tag: "WouldWait", limits: full.map(limitName) })
+    return no({ _tag: "WouldWait", limits: admission.lacking(needs, region).map(limitName) })
   }
   const chain = chainOf(context)
   const waiting = new Waits(chain, [], false, region)
   const cycle = waiting.cycle(needs)
   if (cycle !== undefined) return no({ _tag: "Deadlock", cycle })
   const { version } = admission
+  const cutBody = region.cut
   const acquired = Effect.callback<AdmissionReason | undefined>((resume) => {
     region.granted = () => {
       for (const slot of chain) {
@@ -182,7 +194,14 @@ export const enterRegion = <A, E, R, A2>(
         if (slot.waits?.length === 0) slot.waits = undefined
       }
       waiting.over()
+      region.cut = cutBody
       resume(Effect.succeed(undefined))
+    }
+    if (cutBody !== undefined) {
+      region.cut = () => {
+        admission.leave(region)
+        waiting.end(() => resume(Effect.interrupt))
+      }
     }
     region.refused = (reason) => waiting.end(() => resume(Effect.succeed(reason)))
     waiting.onDenied((cycle) => {
@@ -230,6 +249,8 @@ export const enterRegion = <A, E, R, A2>(
 
 const resolveRegion = (region: Region, shared: Shared): Needs | AdmissionReason => {
   if (region.rateOnly) return ratesOf(region, shared)
+  const missing = region.profile.strict ? region.profile.tags.filter((tag) => !shared.isKnown(tag)) : []
+  if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
   // Tags that are free again cannot be refused.
   const asked = region.profile.tags.filter((tag) => {
     const counter = shared.table.get(tag)
@@ -257,13 +278,16 @@ const ownHas = (slot: Slot, counter: Counter): Slot | undefined => {
 
 /** The rates alone, of limits that have one. */
 const ratesOf = ({ profile }: Region, shared: Shared): Needs | AdmissionReason => {
-  const counters = profile.tags.map((tag) => shared.rateOf(tag))
-  const missing = profile.tags.filter((_, i) => counters[i] === undefined)
+  // What is switched off lets everything through.
+  const tags = profile.tags.filter((tag) => !shared.table.disabled.has(tag))
+  const missing = tags.filter((tag) => shared.rateOf(tag) === undefined)
   if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
-  const most = Math.min(...counters.map((counter) => counter!.pace!.most))
-  const least = profile.tags.find((_, i) => counters[i]!.pace!.most < profile.weight)
-  if (least !== undefined) return { _tag: "ExceedsLimit", limit: least, weight: profile.weight, max: most }
-  return { counters: counters as Array<Counter>, weights: counters.map(() => profile.weight), holds: true }
+  const counters = tags.map((tag) => shared.rateOf(tag)!)
+  const least = counters.find((counter) => counter.pace!.most < profile.weight)
+  if (least !== undefined) {
+    return { _tag: "ExceedsLimit", limit: least.name, weight: profile.weight, max: least.pace!.most }
+  }
+  return { counters, weights: counters.map(() => profile.weight), holds: true }
 }
 
 /** A tag without a limit is a label to a task; to `withSlot`, which asks for nothing else, likely a slip. Said once a tag. */

@@ -1,36 +1,63 @@
 /** The newest wins: room made by interrupting who came before. */
 import type { Admission } from "./ConcurrencyAdmission.ts"
+import { weightHeld } from "./ConcurrencyHolders.ts"
 import { current, type Slot } from "./ConcurrencyLine.ts"
-import { weightHeld } from "./ConcurrencyShared.ts"
 
 /** Slots on their way out: what they hold comes free without another interruption. */
 const leaving = new WeakSet<Slot>()
-/** Slots that wait because they are to replace others. */
-const replacing = new WeakSet<Slot>()
 
-/** Interrupts the oldest holders of the limits that have no room for a waiting slot, as many as it takes, but none that it runs inside of. */
+/** A waiting slot is to have the place of others: of the older ones that wait for the same, and of the oldest holders, as many as it takes. */
 export const makeRoom = (admission: Admission, slot: Slot): void => {
-  const line = slot.line
-  if (line === undefined) return
-  const around = new Set<Slot>()
-  for (let one: Slot | undefined = slot; one !== undefined; one = one.enclosing) around.add(one)
-  const out: Array<Slot> = line.slots().filter((other) => other !== slot && replacing.has(other))
-  replacing.add(slot)
-  const holders = [...admission.holders].filter((holder) => !around.has(holder)).sort((a, b) =>
-    a.since !== b.since ? a.since - b.since : a.seq - b.seq
-  )
-  line.needs.counters.forEach((counter, i) => {
-    const now = current(counter)
-    let over = now.active + now.take(line.needs.weights[i]!) - now.limit
-    for (const holder of holders) {
-      const weight = over > 0 ? weightHeld(holder, now) : 0
-      if (weight === 0) continue
-      over -= weight
-      if (!leaving.has(holder)) out.push(holder)
-      leaving.add(holder)
+  if (slot.line === undefined) return
+  const wanted = new Set(full(slot))
+  const older = [...admission.replacers].filter((other) => full(other).some((counter) => wanted.has(counter)))
+  admission.replacers.add(slot)
+  admission.atOnce(() => {
+    for (const other of older) {
+      admission.replacers.delete(other)
+      other.interruptUnsafe()
     }
   })
+  interruptInTheWay(admission)
+}
+
+/** Interrupts the holders that keep waiting replacers out, also those let in past them; none that came later, and none they run inside of. */
+export const interruptInTheWay = (admission: Admission): void => {
+  const out: Array<Slot> = []
+  for (const slot of [...admission.replacers]) {
+    const { line } = slot
+    if (line === undefined) {
+      admission.replacers.delete(slot)
+      continue
+    }
+    const around = new Set<Slot>()
+    for (let one: Slot | undefined = slot; one !== undefined; one = one.enclosing) around.add(one)
+    let holders: Array<Slot> | undefined
+    line.needs.counters.forEach((counter, i) => {
+      const now = current(counter)
+      let over = now.active + now.take(line.needs.weights[i]!) - now.limit
+      if (over <= 0) return
+      holders ??= [...admission.holders].filter((holder) => holder.seq < slot.seq && !around.has(holder)).sort(byAge)
+      for (const holder of holders) {
+        const weight = over > 0 ? weightHeld(holder, now) : 0
+        if (weight === 0) continue
+        over -= weight
+        if (!leaving.has(holder)) out.push(holder)
+        leaving.add(holder)
+      }
+    })
+  }
+  if (out.length === 0) return
   admission.atOnce(() => {
-    for (const other of out) other.interruptUnsafe()
+    for (const holder of out) holder.interruptUnsafe()
   })
 }
+
+const full = ({ line }: Slot) =>
+  line === undefined ?
+    [] :
+    line.needs.counters.map(current).filter((counter, i) =>
+      counter.active + counter.take(line.needs.weights[i]!) > counter.limit
+    )
+
+const byAge = (a: Slot, b: Slot): number => a.since !== b.since ? a.since - b.since : a.seq - b.seq

@@ -33,16 +33,21 @@ export class Saturation {
   }
 
   private arm(slot: Slot): void {
-    this.admission.onTime(Math.max(1, this.threshold / 4), slot, () => {
+    this.admission.at(Math.max(1, this.threshold / 4), slot, () => {
       const now = this.note(slot)
       while (this.notes.length > 1 && this.notes[1]!.at <= now - this.threshold) this.notes.shift()
       const old = this.notes[0]!
       if (old.at <= now - this.threshold) this.look(old.seq)
       for (const counter of this.told) if (counter.waiting === 0) this.told.delete(counter)
-      if (this.admission.lines.size > 0) return this.arm(slot)
-      this.timed = false
-      this.notes.length = 0
-    })
+      if (this.admission.lines.size > 0) this.arm(slot)
+      else this.rest()
+    }, () => this.rest())
+  }
+
+  private rest(): void {
+    this.timed = false
+    this.notes.length = 0
+    this.told.clear()
   }
 
   private look(seq: number): void {

@@ -7,16 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import type {
-  ConcurrencyEvent,
-  Holder,
-  Lease,
-  Limit,
-  LimitInfo,
-  LimitsOptions,
-  TagLimit,
-  Usage
-} from "../Concurrency.ts"
+import type { ConcurrencyEvent, Lease, Limit, LimitInfo, LimitsOptions, TagLimit } from "../Concurrency.ts"
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
 import {
@@ -26,11 +17,12 @@ import {
   checkSharing,
   Limits,
   makeTag,
+  paceOf,
   setRate,
   TagTable
 } from "./ConcurrencyDemand.ts"
-import { Away, Counter, Held, type Slot, toMillis } from "./ConcurrencyLine.ts"
-import { Pace } from "./ConcurrencyPace.ts"
+import { holdersOf, limitName, usage } from "./ConcurrencyHolders.ts"
+import { Counter, type Slot } from "./ConcurrencyLine.ts"
 
 /** The shared limits of one `Concurrency`. */
 export class Shared {
@@ -99,10 +91,10 @@ export class Shared {
     const counter = this.table.get(tag)
     const pace = counter?.pace
     if (counter === undefined || pace === undefined || pace.windows.length === 0) return undefined
-    if (pace.counters.length === 0) {
+    if (pace.counters.length === 1) {
       const alone = new Counter("tag", tag, Infinity, false)
       alone.pace = pace
-      pace.counters.push(counter, alone)
+      pace.counters.push(alone)
     }
     return pace.counters[1]
   }
@@ -126,26 +118,42 @@ export class Shared {
       const where = "Concurrency.create"
       const made = makeTag(where, tag, limit)
       const old = this.table.get(tag)
-      if (typeof limit === "object" && limit.enabled === false) {
-        if (old !== undefined) this.forget(old)
-        this.table.disable(made)
-        this.changed()
-        return this.info(made, now)
-      }
-      this.table.enable(tag)
-      if (old !== undefined && old.hold === made.hold) {
-        const lowered = made.limit < old.limit
-        old.limit = made.limit
-        if (typeof limit === "object") setRate(where, old, limit.rate, now)
+      const known = old ?? this.table.disabled.get(tag)
+      const off = typeof limit === "object" && limit.enabled === false
+      const same = old !== undefined && !off && old.hold === made.hold ? old : undefined
+      const counter = same ?? this.heir(made, known)
+      if (known !== undefined && typeof limit === "object") setRate(where, counter, limit.rate, now)
+      if (same !== undefined) {
+        const lowered = made.limit < same.limit
+        same.limit = made.limit
         this.admission.version++
-        this.admission.resized(old, lowered)
-        return this.info(old, now)
+        this.admission.resized(same, lowered)
+        if (same.pace !== undefined) this.admission.touchPace(same.pace)
+        this.admission.drain()
+        return this.info(same, now)
       }
       if (old !== undefined) this.forget(old)
-      this.table.counters.set(tag, made)
+      this.table.place(counter, !off)
       this.changed()
-      return this.info(made, now)
+      return this.info(counter, now)
     })
+  }
+
+  /** The limit that takes the place of `known`, with nobody in it. What its rate has available, and its pause, stay. */
+  private heir(made: Counter, known: Counter | undefined): Counter {
+    const pace = known?.pace
+    if (pace !== undefined) {
+      pace.timer?.cancel()
+      made.pace = pace
+      known!.pace = undefined
+      for (const counter of pace.counters.splice(0, Infinity, made)) this.unpace(counter)
+    }
+    return made
+  }
+
+  private unpace(counter: Counter): void {
+    counter.pace = undefined
+    this.admission.touch(counter)
   }
 
   read(tag: string): Effect.Effect<Option.Option<LimitInfo>> {
@@ -180,35 +188,23 @@ export class Shared {
   /** As a limit that comes and goes: those let in while it was off are not counted. */
   switchTo(tag: string, on: boolean): Effect.Effect<boolean> {
     return Effect.sync(() => {
-      const off = this.table.disabled.get(tag)
-      const counter = this.table.get(tag)
-      if (on ? off === undefined : counter === undefined) return off !== undefined || counter !== undefined
-      if (on) {
-        this.table.enable(tag)
-        this.table.counters.set(tag, this.copy(off!))
-      } else {
-        const copy = this.copy(counter!)
-        this.forget(counter!)
-        this.table.disable(copy)
-      }
+      const old = this.table.get(tag)
+      const known = old ?? this.table.disabled.get(tag)
+      if (known === undefined) return false
+      if (on === (old !== undefined)) return true
+      const heir = this.heir(new Counter("tag", tag, known.limit, known.hold), known)
+      if (old !== undefined) this.forget(old)
+      this.table.place(heir, on)
       this.changed()
       return true
     })
   }
 
-  /** The same limit with nobody in it. What its rate has available stays. */
-  private copy(counter: Counter): Counter {
-    const copy = new Counter("tag", counter.name, counter.limit, counter.hold)
-    const pace = copy.pace = counter.pace
-    stopTimer(pace)
-    return copy
-  }
-
   /** Nothing that asks for the tag starts before then; a tag without a limit gets one without bound. */
-  pauseUntil(tag: string, until: (now: number) => number): Effect.Effect<void, InvalidOptionError> {
+  pauseUntil(tag: string, until: (now: number, before: number) => number): Effect.Effect<void, InvalidOptionError> {
     return this.atNow((now) => {
-      let counter = this.table.get(tag)
-      const time = until(now)
+      let counter = this.table.get(tag) ?? this.table.disabled.get(tag)
+      const time = until(now, counter?.pace?.pausedUntil ?? -Infinity)
       const at = DateTime.makeUnsafe(now)
       this.emit(
         time <= now ? { _tag: "Resumed", at, tag } : {
@@ -220,13 +216,12 @@ export class Shared {
       )
       if (counter === undefined) {
         if (time <= now) return
-        this.table.counters.set(tag, counter = new Counter("tag", tag, Infinity, false))
+        this.table.place(counter = new Counter("tag", tag, Infinity, false), true)
         this.changed()
       }
-      const pace = counter.pace ??= new Pace()
+      const pace = paceOf(counter)
       pace.pausedUntil = time
-      stopTimer(pace)
-      this.admission.touch(counter)
+      this.admission.touchPace(pace)
       this.admission.drain()
     })
   }
@@ -238,10 +233,14 @@ export class Shared {
       let revoked = 0
       if (counter === undefined) return revoked
       this.admission.atOnce(() => {
-        for (const slot of this.admission.holders) {
-          if ((id !== undefined && slot.id !== id) || !this.admission.lending.revoke(slot, counter)) continue
-          revoked++
-          this.emit({ _tag: "Revoked", at: DateTime.makeUnsafe(now), tag, holder: slot.id, name: slot.name })
+        // What descendants have of a holder's part is theirs once it is taken from the holder.
+        for (let before = -1; before !== revoked;) {
+          before = revoked
+          for (const slot of this.admission.holders) {
+            if ((id !== undefined && slot.id !== id) || !this.admission.lending.revoke(slot, counter)) continue
+            revoked++
+            this.emit({ _tag: "Revoked", at: DateTime.makeUnsafe(now), tag, holder: slot.id, name: slot.name })
+          }
         }
       })
       return revoked
@@ -255,8 +254,8 @@ export class Shared {
   private forget(counter: Counter): void {
     counter.removed = true
     counter.limit = Infinity
-    counter.pace = undefined
-    this.admission.touch(counter)
+    counter.pace?.timer?.cancel()
+    for (const one of counter.pace?.counters ?? [counter]) this.unpace(one)
   }
 
   private changed(): void {
@@ -289,53 +288,6 @@ export class Shared {
   }
 }
 
-const stopTimer = (pace: Pace | undefined): void => {
-  pace?.timer?.cancel()
-  if (pace !== undefined) pace.timer = undefined
-}
-
-export const pausedFor = (where: string, duration: Duration.Input) => (now: number): number =>
-  now + Duration.toMillis(checkDuration(where, "duration", duration))
-
-export const usage = (counter: Counter): Usage => ({
-  limit: toLimit(counter.limit),
-  active: counter.active,
-  waiting: counter.waiting
-})
-
-/** Who holds `counter` itself: those on a share of it are covered by its holder. */
-export const holdersOf = (admission: { readonly holders: Iterable<Slot> }, counter: Counter): ReadonlyArray<Holder> => {
-  const holders: Array<Holder> = []
-  for (const slot of admission.holders) {
-    const weight = weightHeld(slot, counter)
-    if (weight > 0) {
-      holders.push({ id: slot.id, name: slot.name, weight, since: DateTime.makeUnsafe(toMillis(slot.since)) })
-    }
-  }
-  return holders
-}
-
-export const weightHeld = (slot: Slot, counter: Counter): number => {
-  const needs = slot.needs
-  if (needs === undefined) return 0
-  const at = needs.counters.findIndex((one) => forwarded(one) === counter)
-  if (at < 0 || slot.skips?.includes(needs.counters[at]!) === true) return 0
-  const keeps = counter.hold || slot.region || slot.pins?.has(needs.counters[at]!) === true
-  if (slot.phase !== Held && !(keeps && (slot.phase === Away || slot.retaker !== undefined))) return 0
-  return counter.kind === "pool" ? slot.poolTaken : needs.weights[at]!
-}
-
-const forwarded = (counter: Counter): Counter => {
-  while (counter.forward !== undefined) counter = counter.forward
-  return counter
-}
-
-/** The name a user knows a limit by. */
-export const limitName = (counter: Counter): string =>
-  counter.kind === "pool" || counter.kind === "tree"
-    ? "maxParallelism"
-    : counter.kind === "key"
-    ? "keyLimit"
-    : counter.name
-
-export const toLimit = (limit: number): Limit => limit === Infinity ? "unbounded" : limit
+/** A shorter pause does not end a longer one. */
+export const pausedFor = (where: string, duration: Duration.Input) => (now: number, before: number): number =>
+  Math.max(before, now + Duration.toMillis(checkDuration(where, "duration", duration)))

@@ -1,8 +1,8 @@
 /** Why a slot waits: the limit that binds it, who has it, and when that may end. */
 import type { Holder } from "../Concurrency.ts"
 import type { Admission } from "./ConcurrencyAdmission.ts"
+import { holdersOf, limitName } from "./ConcurrencyHolders.ts"
 import type { Counter, Line, Slot } from "./ConcurrencyLine.ts"
-import { holdersOf, limitName } from "./ConcurrencyShared.ts"
 
 /** Times in milliseconds on the slot's clock. */
 export interface Reason {

@@ -319,17 +319,56 @@ export class Core {
       return Effect.die(error)
     }
     if (this.maxQueued !== Infinity && !this.failsWhenFull && this.mustWait(run)) {
-      return Concurrency.lend(Effect.callback<Run<A, E>>((resume) => {
-        const go = () => {
-          this.submit(run, awaited, options)
-          resume(Effect.succeed(run))
-        }
-        this.submitters.push(go)
-        return Effect.sync(() => void this.submitters.splice(this.submitters.indexOf(go), 1))
-      })).pipe(Effect.flatMap(then))
+      return Concurrency.lend(this.waitForRoom(run, awaited, options)).pipe(Effect.flatMap(then))
     }
     this.submit(run, awaited, options)
     return then(run)
+  }
+
+  /** Submits once the queue has room. The time until then counts as waiting for admission. */
+  private waitForRoom<A, E>(
+    run: Run<A, E>,
+    awaited: boolean,
+    options: ForkOptions | undefined
+  ): Effect.Effect<Run<A, E>> {
+    return Effect.callback<Run<A, E>>((resume) => {
+      const { clock } = run
+      const timeout = options?.admissionTimeout
+      const until = timeout === undefined
+        ? Infinity
+        : clock.currentTimeMillisUnsafe() + Duration.toMillis(Duration.fromInputUnsafe(timeout))
+      const leave = () => void this.submitters.splice(this.submitters.indexOf(go), 1)
+      const go = () => {
+        timer?.interruptUnsafe()
+        const left = until === Infinity
+          ? undefined
+          : Duration.millis(Math.max(0, until - clock.currentTimeMillisUnsafe()))
+        this.submit(run, awaited, left === undefined ? options : { ...options, admissionTimeout: left })
+        resume(Effect.succeed(run))
+      }
+      this.submitters.push(go)
+      const timer = until === Infinity
+        ? undefined
+        : Effect.runForkWith(run.origin.context)(Effect.sleep(Duration.millis(until - clock.currentTimeMillisUnsafe())))
+      timer?.addObserver((exit) => {
+        if (Exit.isFailure(exit)) return
+        leave()
+        this.refuseUnqueued(run, { _tag: "Timeout", after: Duration.fromInputUnsafe(timeout!) })
+        resume(Effect.succeed(run))
+      })
+      return Effect.sync(() => {
+        timer?.interruptUnsafe()
+        leave()
+      })
+    })
+  }
+
+  /** Refused before it came into the queue: Submitted and Finished all the same. */
+  private refuseUnqueued(run: Run<any, any>, reason: Concurrency.AdmissionReason): void {
+    this.members.add(run)
+    if (this.limits.trees !== undefined) this.enterTree(run)
+    if (this.events.listening) this.events.submitted(run)
+    run.refuse(reason)
   }
 
   private mustWait(run: Run<any, any>): boolean {
@@ -339,6 +378,7 @@ export class Core {
     const needs = run.resolve()
     if ("_tag" in needs) return false
     const line = run.lineFor(needs)
+    this.limits.admission.letGo(line.key as never)
     return line.size > 0 || this.limits.admission.blocker(line, run) !== undefined
   }
 

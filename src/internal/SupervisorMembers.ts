@@ -22,6 +22,8 @@ export interface Owned {
   told: boolean
   /** Part of the stop itself: waited for, and not counted. */
   readonly uncounted?: boolean
+  /** What both a member and the call that stops it stand for: given up together, they are one straggler. */
+  readonly of?: object | undefined
 }
 
 /** The members of one supervisor: a list with an end, and the one place that stops it. @internal */
@@ -35,6 +37,7 @@ export class Members {
   private exempted = 0
   private readonly empty = new Set<() => void>()
   private readonly done = Deferred.makeUnsafe<Report>()
+  private driven = false
   private graceUntil = Infinity
   private killUntil = Infinity
   private shortened = new Set<() => void>()
@@ -98,21 +101,25 @@ export class Members {
     })
   )
 
-  /** Stops once; `exempt` are the members that ask from inside. */
-  stop(budget: CheckedBudget, exempt: Iterable<Owned> | undefined): Effect.Effect<Report> {
+  /** What ends from here on was drained. `exempt` are the members that ask from inside: nobody waits for them. */
+  expectStop(exempt: Iterable<Owned>): void {
+    if (this.state === "running") this.state = "draining"
+    for (const member of exempt) {
+      if (member.exempt || (member.before === undefined && this.first !== member)) continue
+      member.exempt = true
+      this.exempted++
+    }
+    if (this.size === this.exempted) { for (const tell of [...this.empty]) tell() }
+  }
+
+  /** Stops once. */
+  stop(budget: CheckedBudget, exempt: Iterable<Owned>): Effect.Effect<Report> {
     return Effect.withFiber((fiber) => {
-      if (exempt !== undefined) {
-        for (const member of exempt) {
-          if (member.exempt || (member.before === undefined && this.first !== member)) continue
-          member.exempt = true
-          this.exempted++
-        }
-        if (this.size === this.exempted) { for (const tell of [...this.empty]) tell() }
-      }
+      this.expectStop(exempt)
       const clock = fiber.getRef(Clock.Clock)
       this.shorten(clock.currentTimeMillisUnsafe(), budget)
-      if (this.state === "running") {
-        this.state = "draining"
+      if (!this.driven) {
+        this.driven = true
         if (this.size === this.exempted) this.finish()
         // Detached: whoever asked may be interrupted, the stop goes on.
         else Effect.runForkWith(fiber.context)(Effect.uninterruptible(this.drive(clock)))
@@ -160,10 +167,13 @@ export class Members {
           for (const member of all) member.interruptUnsafe()
         })
         for (const wait of members.drain(clock, () => members.killUntil)) yield* wait
-        for (const member of [...members]) {
-          if (member.exempt) continue
-          members.counted.abandoned++
-          members.stragglers.push(member.name)
+        const deaf = [...members].filter((member) => !member.exempt)
+        const worked = new Set(deaf.flatMap(({ of, uncounted }) => uncounted === true ? [] : [of]))
+        for (const member of deaf) {
+          if (member.uncounted !== true || !worked.has(member.of)) {
+            members.counted.abandoned++
+            members.stragglers.push(member.name)
+          }
           member.exempt = true
           members.exempted++
           member.abandon()
@@ -175,7 +185,7 @@ export class Members {
 
   private finish(): void {
     this.state = "closed"
-    const report = { ...this.counted, stragglers: this.stragglers }
+    const report = { ...this.counted, stragglers: [...this.stragglers] }
     this.onStopped(report)
     Deferred.doneUnsafe(this.done, Exit.succeed(report))
   }
