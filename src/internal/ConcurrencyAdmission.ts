@@ -6,6 +6,7 @@
  * else, and the best of those that fit is the best of all that fit. Everything here is synchronous; what is granted is started after the
  * loops have ended (`flush`), so nobody's code runs inside them.
  */
+import type * as Clock from "effect/Clock"
 import { Ageing } from "./ConcurrencyAgeing.ts"
 import { endEndless } from "./ConcurrencyEndless.ts"
 import type { FairKey } from "./ConcurrencyKeys.ts"
@@ -49,6 +50,9 @@ export class Admission {
   private draining = false
   private paused = 0
   private flushing = false
+  /** The time on `clock`, while no time passes. */
+  instant: number | undefined
+  clock: Clock.Clock | undefined
   /** Slots that wait for the place of others. */
   readonly replacers = new Set<Slot>()
   private readonly ageing = new Ageing(this)
@@ -127,18 +131,15 @@ export class Admission {
     return undefined
   }
 
-  /** Every limit that has no room for the slot now. */
-  blockers(line: Line, slot: Slot): Array<Counter> {
-    const { counters, weights } = line.needs
-    return counters.filter((counter, i) => {
-      const weight = counter.take(weights[i]!)
-      if (counter.active + weight > counter.limit) {
-        return !((line.resume || i >= line.backFrom) && weight > counter.limit)
-      }
-      return counter === line.at?.counter ||
-        (counter.pace !== undefined && !line.resume && i < line.backFrom && this.isTooSoon(counter, weight, slot)) ||
-        (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot))
-    })
+  /** Whether this limit of a line has no room for the slot now. */
+  blocks(counter: Counter, i: number, line: Line, slot: Slot): boolean {
+    const asked = line.needs.weights[i]!
+    const weight = counter.take(asked)
+    const back = line.resume || i >= line.backFrom
+    if (counter.active + weight > counter.limit) return !(back && weight > counter.limit)
+    return counter === line.at?.counter ||
+      (counter.pace !== undefined && !back && this.isTooSoon(counter, weight, slot)) ||
+      (counter.contenders !== undefined && this.overtaking.reservedAgainst(counter, line, slot))
   }
 
   /** Leaves the queue as if it had never asked. */
@@ -247,7 +248,7 @@ export class Admission {
       slot.tookBack()
       slot.together = undefined
     }
-    slot.since = since(slot.clock)
+    slot.since = this.instant !== undefined && this.clock === slot.clock ? this.instant : since(slot.clock)
   }
 
   private takeAll(slot: Slot, counters: ReadonlyArray<Counter>, weights: ReadonlyArray<number>): void {

@@ -442,12 +442,16 @@ export class Core {
     }
     if (!wasSettled) {
       if (run.rarely.id !== undefined) this.ids.delete(run.rarely.id)
-      if (this.events.listening) this.events.finished(run)
+      if (this.events.listening) {
+        admission.instant = this.events.finished(run)
+        admission.clock = run.clock
+      }
     }
     // The last one out lets a stop go on, so it says first that it has finished.
     if (!abandoned) this.members.remove(run)
     if (!wasSettled) run.tellEarly()
     admission.proceed()
+    admission.instant = undefined
     if (wasSettled) return this.startNow()
     if (this.inline) run.rarely.onInline?.()
     run.letGo()

@@ -133,7 +133,8 @@ export class Events {
     return Stream.fromQueue(queue)
   }))
 
-  finished(run: Run<any, any>): void {
+  /** Returns the time it was. */
+  finished(run: Run<any, any>): number {
     const now = Concurrency.since(run.clock)
     // Times are only taken while somebody listens; for who came later the admission is the best that is known.
     const admitted = run.attempt > 0 ? run.since : now
@@ -149,6 +150,7 @@ export class Events {
       duration: millis(now - started),
       total: millis(now - submitted)
     })
+    return now
   }
 }
 

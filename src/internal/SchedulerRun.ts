@@ -370,10 +370,20 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   waitingFor(): ReadonlyArray<TaskRun.WaitReason> {
     const line = this.line
     if (line === undefined) return []
-    const blockers = this.core.limits.admission.blockers(line, this)
-    const [only] = blockers
-    if (blockers.length === 1) return only!.reasons ??= Object.freeze([reasonOf(Concurrency.limitName(only!))])
-    return [...new Set(blockers.map((counter) => Concurrency.limitName(counter)))].map(reasonOf)
+    const { admission } = this.core.limits
+    const { counters } = line.needs
+    let only: Concurrency.Counter | undefined
+    let names: Set<string> | undefined
+    for (let i = 0; i < counters.length; i++) {
+      const counter = counters[i]!
+      if (!admission.blocks(counter, i, line, this)) continue
+      if (only === undefined) only = counter
+      else (names ??= new Set([Concurrency.limitName(only)])).add(Concurrency.limitName(counter))
+    }
+    if (only === undefined) return []
+    return names === undefined
+      ? only.reasons ??= Object.freeze([reasonOf(Concurrency.limitName(only))])
+      : [...names].map(reasonOf)
   }
 
   get outcome(): TaskRun.Outcome {
