@@ -173,6 +173,15 @@ export class Admission {
     slot.phase = Pending
   }
 
+  /** It was let in and never began: as if it had not asked. */
+  unstart(slot: Slot): void {
+    slot.needs?.counters.forEach((counter, i) => {
+      if (counter.pace === undefined) return
+      counter.pace.giveBack(slot.needs!.weights[i]!)
+      this.touchPace(counter.pace)
+    })
+  }
+
   /** The slot's work has ended. */
   end(slot: Slot): void {
     if (slot.retaker !== undefined) this.lending.cancelRetake(slot)

@@ -2,15 +2,18 @@
  * Fairness between keys: who is served next among those that wait under different ones.
  *
  * Start-time fair queueing (Goyal, Vin and Cheng, 1996): a key that is served moves on in virtual time by the weight it took over its own
- * weight, and the key that is least far goes next. A key that comes back is not behind those that stayed, and not before them either. What is
- * known of a key is forgotten when it has nothing waiting, nothing running under a cap, and is no longer ahead of the others.
+ * weight, and the key that is least far goes next. Virtual time itself moves on as the round does, by what is served over the weights of all
+ * that wait (as in weighted fair queueing: Demers, Keshav and Shenker, 1989), so that a key which comes back is not behind those that stayed,
+ * and newcomers without end are not before them. What is known of a key is forgotten when it has nothing waiting, nothing running under a cap,
+ * and is no longer ahead of the others.
  */
 import { Counter, type Key, type Line, type Needs } from "./ConcurrencyLine.ts"
 
 export class KeyClock {
   virtual = 0
-  /** How many keys have somebody waiting. */
+  /** How many keys have somebody waiting, and their weights together. */
   private waiting = 0
+  private weights = 0
   private readonly keys = new Map<string | undefined, FairKey>()
   /** Keys that were served ahead of the others and have nobody waiting, in the order they fell idle. */
   private readonly ahead: Array<FairKey> = []
@@ -38,6 +41,8 @@ export class KeyClock {
   /** Somebody waits under it who found nobody there. */
   busy(key: FairKey): void {
     this.waiting++
+    this.weights += key.weight
+    key.waits = true
     // It may have been forgotten on the way from one line to another.
     if (!this.keys.has(key.name)) this.keys.set(key.name, key)
     if (key.virtual < this.virtual) key.virtual = this.virtual
@@ -46,8 +51,9 @@ export class KeyClock {
   /** What it takes is served. While nobody waits there is nothing to be fair about. */
   serve(key: FairKey, weight: number): void {
     if (this.waiting === 0) return
-    this.virtual = Math.max(this.virtual, key.virtual)
-    key.virtual = this.virtual + weight / key.weight
+    const start = key.waits ? key.virtual : Math.max(this.virtual, key.virtual)
+    this.virtual = Math.max(this.virtual, start) + weight / (key.waits ? this.weights : this.weights + key.weight)
+    key.virtual = start + weight / key.weight
     // Two looked at for one that is served: those the others have caught up with are let go in time.
     for (let i = 0; i < 2; i++) {
       const first = this.ahead.shift()
@@ -60,7 +66,10 @@ export class KeyClock {
   /** The last that waited under it is gone. */
   quiet(key: FairKey): void {
     this.waiting--
+    this.weights -= key.weight
+    key.waits = false
     if (this.waiting === 0) {
+      this.weights = 0
       // Nobody waits: from here on all begin alike.
       for (const one of [...this.ahead, key]) this.virtual = Math.max(this.virtual, one.virtual)
       for (const one of this.ahead.splice(0)) {
@@ -89,6 +98,8 @@ export class KeyClock {
 /** One key as its scheduler knows it, with the lines that ask under it. */
 export class FairKey implements Key {
   waiting = 0
+  /** It is among those that virtual time is shared by. */
+  waits = false
   /** It has nobody waiting, and is remembered until the others have caught up. */
   isAhead = false
   /** By what is asked for. */

@@ -39,6 +39,13 @@ export class Pace {
     for (const window of this.windows) window.credit -= weight * window.per
   }
 
+  /** What was taken and not used. */
+  giveBack(weight: number): void {
+    for (const window of this.windows) {
+      window.credit = Math.min(window.burst * window.per, window.credit + weight * window.per)
+    }
+  }
+
   /** The most that can start at once. */
   get most(): number {
     let most = Infinity
@@ -48,9 +55,13 @@ export class Pace {
 
   /** New windows. One over the same time as before, or in the same place, keeps what was available, within its burst. */
   edit(windows: ReadonlyArray<Omit<Window, "credit" | "at">>, now: number): void {
-    const old = this.windows
+    const old = [...this.windows]
+    const take = (at: number) => at < 0 ? undefined : old.splice(at, 1, undefined as never)[0]
+    const same = windows.map((window, i) =>
+      take(old[i]?.per === window.per ? i : old.findIndex((one) => one?.per === window.per))
+    )
     this.windows = windows.map((window, i) => {
-      const before = old.find((one) => one.per === window.per) ?? old[i]
+      const before = same[i] ?? take(old[i] === undefined ? -1 : i)
       if (before === undefined) return { ...window, credit: window.burst * window.per, at: now }
       refill(before, now)
       const credit = before.per === window.per ? before.credit : before.credit / before.per * window.per

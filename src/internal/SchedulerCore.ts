@@ -438,6 +438,7 @@ export class Core {
     // What was given up keeps its slot until it truly ends.
     if (!abandoned) {
       if (this.limits.trees !== undefined) this.leaveTree(run)
+      if (run.attempt === 0 && run.phase === Concurrency.Held) admission.unstart(run)
       admission.end(run)
     }
     if (!wasSettled) {
