@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as References from "effect/References"
 import * as Semaphore from "effect/Semaphore"
+import type { Suite } from "./run.ts"
 
 export interface Sample {
   readonly tasks: number
@@ -33,7 +34,7 @@ const tagLimits = { a: 8, b: 12 }
 
 // ─── The benches
 
-export const benches: Readonly<Record<string, Work>> = {
+const benches: Readonly<Record<string, Work>> = {
   "sync 100k": { kind: "throughput", tasks: 100_000 },
   "yielding 100k": { kind: "throughput", tasks: 100_000, yields: true },
   "backlog 1k": { kind: "backlog", tasks: 1_000 },
@@ -51,7 +52,7 @@ const rivals = ["p-queue", "p-limit", "fastq", "async-sema"]
 const plain = ["effect fork+join", ...rivals, "tasklayer", "tasklayer 2 tags"]
 
 /** Who takes part. `effect fork+Semaphore` needs 200 µs a task at 20k waiting (when bodies yield), so it stops there. */
-export const subjectsOf = (bench: string): ReadonlyArray<string> => {
+const subjectsOf = (bench: string): ReadonlyArray<string> => {
   const { kind, tasks } = benches[bench]!
   switch (kind) {
     case "throughput":
@@ -67,12 +68,25 @@ export const subjectsOf = (bench: string): ReadonlyArray<string> => {
   }
 }
 
+export const suite: Suite = {
+  benches: Object.keys(benches),
+  subjectsOf,
+  packages: ["effect", "p-queue", "p-limit", "fastq", "async-sema"],
+  columns: [
+    { key: "nsPerTask", title: "ns/task" },
+    { key: "submitNsPerTask", title: "submit" },
+    { key: "bytesPerTask", title: "bytes/task" }
+  ],
+  // Times are compared with bare fork+join; of a memory bench, bytes are.
+  baseline: { subject: "effect fork+join", by: ["bytesPerTask", "nsPerTask"] }
+}
+
 // ─── Measuring
 
 /** In these benches no body ends before all are submitted. */
 const isGated = (work: Work) => work.kind === "backlog" || work.kind === "priorities" || work.kind === "memory"
 
-const heapUsed = () => {
+export const heapUsed = (): number => {
   globalThis.gc!()
   return process.memoryUsage().heapUsed
 }

@@ -51,8 +51,11 @@ const run = (subject: string, { keys, tasks, yields }: Work) => {
       ran++
     })
     const body = yields ? Effect.andThen(Effect.yieldNow, count) : count
-    const options = Array.from({ length: plain ? 1 : keys }, (_, i): Scheduler.ForkOptions =>
-      plain ? { name: "task" } : { name: "task", key: `key ${i}`, ...(layer.tagLimits ? { tags: ["api"] } : {}) })
+    const options = Array.from(
+      { length: plain ? 1 : keys },
+      (_, i): Scheduler.ForkOptions =>
+        plain ? { name: "task" } : { name: "task", key: `key ${i}`, ...(layer.tagLimits ? { tags: ["api"] } : {}) }
+    )
     const handles: Array<TaskRun.TaskRun<void>> = []
     const start = performance.now()
     for (let i = 0; i < tasks; i++) handles.push(yield* Scheduler.fork(body, options[i % options.length]))

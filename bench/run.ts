@@ -2,6 +2,8 @@
  * What a task costs here and elsewhere, in one run on one machine.
  *
  *     npm run bench -- core                                         every bench and subject, 5 rounds
+ *     npm run bench -- limits                                       what limits add to a task
+ *     npm run bench -- time                                         periodics and workers
  *     npm run bench -- core --bench=sync,backlog --rounds=9         benches by the start of their name
  *     npm run bench -- core --subject="tasklayer,p-queue"           subjects by their whole name
  *     npm run --silent bench -- core --json                         one object, for a program
@@ -14,22 +16,42 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
-import { benches, type Sample, subjectsOf } from "./core.ts"
+import * as core from "./core.ts"
+import * as limits from "./limits.ts"
+import * as time from "./time.ts"
 
+/** What one process has measured: how many tasks there were, and numbers by name. */
+export type Sample = Readonly<Record<string, number>> & { readonly tasks: number }
+
+interface Column {
+  readonly key: string
+  readonly title: string
+  /** Decimals; default none. */
+  readonly digits?: number
+}
+
+/** Benches that are told of alike. Its file, run with the names of a bench and a subject, prints a Sample. */
+export interface Suite {
+  readonly benches: ReadonlyArray<string>
+  readonly subjectsOf: (bench: string) => ReadonlyArray<string>
+  /** Whose versions are printed. */
+  readonly packages: ReadonlyArray<string>
+  /** What a Sample may have, in the order it is shown. */
+  readonly columns: ReadonlyArray<Column>
+  /** What the others are compared with, by the first of these that was measured. */
+  readonly baseline?: { readonly subject: string; readonly by: ReadonlyArray<string> }
+}
+
+/** Medians of the samples; `null` where none has the column. */
 interface Row {
   readonly bench: string
   readonly subject: string
   readonly tasks: number
-  readonly nsPerTask: number
-  /** Submission alone, where no task could end before all were submitted. */
-  readonly submitNsPerTask?: number
-  /** Heap of one waiting task; `null` where it was not measured. */
-  readonly bytesPerTask: number | null
   readonly rounds: number
+  readonly [column: string]: string | number | null
 }
 
-const baseline = "effect fork+join"
-const packages = ["effect", "p-queue", "p-limit", "fastq", "async-sema"]
+const suites = new Map<string, Suite>([["core", core.suite], ["limits", limits.suite], ["time", time.suite]])
 
 const root = path.join(import.meta.dirname, "..")
 
@@ -49,6 +71,14 @@ const fail = (message: string): never => {
   process.exit(1)
 }
 
+const [name = ""] = positionals
+const suite = suites.get(name) ??
+  fail(
+    `usage: npm run bench -- ${
+      [...suites.keys()].join("|")
+    } [--json] [--bench=…] [--subject=…] [--rounds=5] [--tasks=…]`
+  )
+
 const list = (text: string | undefined) => text?.split(",").map((part) => part.trim())
 const version = (folder: string): string =>
   JSON.parse(fs.readFileSync(path.join(root, folder, "package.json"), "utf8")).version
@@ -66,7 +96,7 @@ const sample = (bench: string, subject: string): Sample => {
     [
       "--expose-gc",
       "--max-old-space-size=6144",
-      path.join(import.meta.dirname, "core.ts"),
+      path.join(import.meta.dirname, `${name}.ts`),
       bench,
       subject,
       ...(values.tasks === undefined ? [] : [values.tasks])
@@ -86,33 +116,31 @@ const measure = (bench: string, subjects: ReadonlyArray<string>, rounds: number)
     }
   }
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K")
-  return [...samples].map(([subject, of]) => {
-    const submit = median(of.map((s) => s.submitNsPerTask))
-    const bytes = median(of.map((s) => s.bytesPerTask))
-    return {
-      bench,
-      subject,
-      tasks: of[0]!.tasks,
-      nsPerTask: Math.round(median(of.map((s) => s.nsPerTask))!),
-      ...(submit === undefined ? {} : { submitNsPerTask: Math.round(submit) }),
-      bytesPerTask: bytes === undefined ? null : Math.round(bytes),
-      rounds
-    }
-  })
+  return [...samples].map(([subject, of]) => ({
+    bench,
+    subject,
+    tasks: of[0]!.tasks,
+    ...Object.fromEntries(suite.columns.map(({ digits = 0, key }) => {
+      const middle = median(of.map((sample) => sample[key]))
+      return [key, middle === undefined ? null : Number(middle.toFixed(digits))]
+    })),
+    rounds
+  }))
 }
 
-/** Times are compared with bare fork+join; of a memory bench, bytes are. */
 const show = (rows: ReadonlyArray<Row>) => {
-  const cost = (row: Row) => row.bytesPerTask ?? row.nsPerTask
-  const base = rows.find((row) => row.subject === baseline)
+  const { baseline } = suite
+  const columns = suite.columns.filter(({ key }) => rows.some((row) => row[key] !== null))
+  const cost = (row: Row) => baseline!.by.map((key) => row[key]).find((n) => n !== null) as number
+  const base = rows.find((row) => row.subject === baseline?.subject)
   const lines = [
-    ["subject", "ns/task", "submit", "bytes/task", `× ${baseline}`],
+    ["subject", ...columns.map(({ title }) => title), ...(base === undefined ? [] : [`× ${base.subject}`])],
     ...rows.map((row) => [
       row.subject,
-      row.nsPerTask.toLocaleString("en"),
-      row.submitNsPerTask?.toLocaleString("en") ?? "",
-      row.bytesPerTask?.toLocaleString("en") ?? "",
-      base === undefined ? "" : (cost(row) / cost(base)).toFixed(2)
+      ...columns.map(({ digits = 0, key }) =>
+        row[key]?.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) ?? ""
+      ),
+      ...(base === undefined ? [] : [(cost(row) / cost(base)).toFixed(2)])
     ])
   ]
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)))
@@ -122,8 +150,6 @@ const show = (rows: ReadonlyArray<Row>) => {
   }
 }
 
-const [suite] = positionals
-if (suite !== "core") fail(`usage: npm run bench -- core [--json] [--bench=…] [--subject=…] [--rounds=5] [--tasks=…]`)
 const rounds = Number(values.rounds)
 if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds must be an integer >= 1, got ${values.rounds}`)
 if (values.tasks !== undefined && !(Number.isInteger(Number(values.tasks)) && Number(values.tasks) >= 1)) {
@@ -132,11 +158,11 @@ if (values.tasks !== undefined && !(Number.isInteger(Number(values.tasks)) && Nu
 
 const chosenBenches = list(values.bench)
 const chosenSubjects = list(values.subject)
-const plan = Object.keys(benches)
+const plan = suite.benches
   .filter((bench) => chosenBenches?.some((name) => bench.startsWith(name)) ?? true)
-  .map((bench) => [bench, subjectsOf(bench).filter((s) => chosenSubjects?.includes(s) ?? true)] as const)
+  .map((bench) => [bench, suite.subjectsOf(bench).filter((s) => chosenSubjects?.includes(s) ?? true)] as const)
   .filter(([, subjects]) => subjects.length > 0)
-if (plan.length === 0) fail(`nothing to measure; benches: ${Object.keys(benches).join(", ")}`)
+if (plan.length === 0) fail(`nothing to measure; benches: ${suite.benches.join(", ")}`)
 
 const machine = {
   cpu: os.cpus()[0]?.model ?? "unknown",
@@ -147,7 +173,7 @@ const machine = {
 const versions = {
   node: process.versions.node,
   tasklayer: version("."),
-  ...Object.fromEntries(packages.map((name) => [name, version(path.join("node_modules", name))]))
+  ...Object.fromEntries(suite.packages.map((name) => [name, version(path.join("node_modules", name))]))
 }
 
 if (!values.json) {

@@ -34,12 +34,31 @@ closed
 rendered: 2
 slots taken now: 0
 `,
+  "keep-blocking-work-in-a-lane.ts": `exports: 1 active, 4 queued
+a page, in lane web
+cleaner: waiting
+a page, in lane mail
+there is no lane "nowhere": "web", "exports", "mail"
+a page, in lane exports
+web, the default
+exports
+mail
+`,
   "limit-by-tag.ts": `at most in the database: 2
 at most on the web: 10
 db: 0 of 5
 `,
   "nested-tasks.ts": `pages: 1 2 3 4 5
 all of them two levels down: true
+`,
+  "pause-and-trigger-by-hand.ts": `at first: waiting, due within 1 h; 0 runs, 0 skipped
+next one passed over: waiting, due within 2 h; 0 runs, 1 skipped
+paused: paused, nothing due; 0 runs, 1 skipped
+resumed: waiting, due within 2 h; 0 runs, 1 skipped
+once more at once: false
+triggered: running, due within 2 h; 1 runs, 1 skipped
+the backup: 3 files
+there is no periodic "backups": there are "backup"
 `,
   "prioritise.ts": `critical: the alarm
 5: between critical and high
@@ -54,18 +73,49 @@ after resize(1): 4 active of 1, 2 queued
 unbounded, and 6 in the database: 6 active of unbounded, 0 queued
 at the end: 0 active of unbounded, 0 queued
 `,
+  "restart-a-worker-with-back-off.ts": `poll 1
+poll 2
+poll 3
+poll 4
+poll 5
+after 160 ms: true
+`,
   "retry-and-time-out.ts": `attempt 1
 attempt 2
 attempt 3
 it worked
 given up after two attempts
 `,
+  "run-a-cron-job-in-a-time-zone.ts": `at 07:00, Monday to Friday, Europe/Madrid
+due 2026-03-27T06:00:00.000Z
+due 2026-03-30T05:00:00.000Z
+due 2026-03-31T05:00:00.000Z
+a report, due on the second: true
+`,
   "run-flows.ts": /hello Ann\n[^]*hello Bob\n[^]*hello Carol\n[^]*hello Dave\n/,
   "show-progress.ts": /39 done[^]*1 failed/,
+  "slow-down-a-producer.ts": `saved a
+saved b
+saved c
+all offered, waiting at most: 2
+saved d
+saved e
+saved f
+after the stop: WorkerStoppedError
+the queue of worker "strict" is full: 2 items wait
+given back: [ 'h', 'i' ]
+`,
   "stop-gracefully.ts": `SIGTERM: no new work
 quick: done
 endless: interrupted
 report: 1 drained, 1 interrupted, 0 abandoned
+`,
+  "supervise-a-scheduler-that-is-not-ours.ts": `triggers: reminders
+pool: mailer
+pool: watcher
+reminders: closed
+mailer: interrupted
+stopped by bailOut: reminders: no disk; exit code 3
 `,
   "swap-the-runner-in-a-test.ts": `four at once: one begins, three begins, one ends, three ends
 one by one: one begins, one ends, three begins, three ends
@@ -90,8 +140,11 @@ describe.concurrent("examples", () => {
     it(`${name} prints what it says`, async () => {
       const { code, stderr, ...printed } = await run(folder + name)
       assert.strictEqual(code, 0, stderr)
-      // What a scheduler logs when it stops is not the example's own.
-      const stdout = printed.stdout.replaceAll(/^\[[\d:.]+\] (?:INFO|WARN) \(#\d+\): scheduler ".*\n/gm, "")
+      // What schedulers and supervisors log is not the example's own.
+      const stdout = printed.stdout.replaceAll(
+        /^\[[\d:.]+\] (?:INFO|WARN|ERROR) \(#\d+\): (?:scheduler |supervisor )?".*\n/gm,
+        ""
+      )
       if (typeof expected === "string") assert.strictEqual(stdout, expected, stderr)
       else assert.match(stdout, expected)
     })

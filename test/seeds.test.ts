@@ -64,7 +64,9 @@ describe("docs/from-the-seeds.md", () => {
 // The pages themselves are not ours to ship. Where they lie beside the repository, the names are read from them again.
 const pages = {
   "runtime.threading": ["runtime-threading-concurrent-task-scheduler.txt", SeedNames.ofReference],
-  Prefect: ["prefect-task-runners-and-tag-limits.txt", SeedNames.ofGuide]
+  Prefect: ["prefect-task-runners-and-tag-limits.txt", SeedNames.ofGuide],
+  neotasker: ["neotasker-task-supervisor.txt", SeedNames.ofText],
+  "aio-fluid": ["aio-fluid-task-scheduler.txt", SeedNames.ofWorkers]
 } as const
 
 for (const [section, [file, namesOf]] of Object.entries(pages)) {

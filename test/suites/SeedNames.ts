@@ -37,3 +37,26 @@ export const ofGuide = (page: string): ReadonlyArray<string> =>
     ...[...page.matchAll(/^\| (\w+) +\|/gm)].map((match) => match[1]!).filter((name) => name !== "Command"),
     ...[...page.matchAll(/^!!! \w+ (.+?) *$/gm)].map((match) => match[1]!)
   ])
+
+/** neotasker's page, which is plain text: names in snake and camel case, methods, parameters, and what its list of parameters calls by name. */
+export const ofText = (page: string): ReadonlyArray<string> =>
+  unique([
+    ...[...page.matchAll(/\b[a-z]+(?:_[a-z]+)+2?\b/g)].map((match) => match[0]),
+    ...[...page.matchAll(/\b(?:[A-Z][a-z]+){2,}\b/g)].map((match) => match[0]),
+    ...[...page.matchAll(/[a-z]\.(\w+)\(/g)].map((match) => match[1]!),
+    ...[...page.matchAll(/(?<!\w)(\w+)=/g)].map((match) => match[1]!),
+    ...[...page.matchAll(/\bmethods? (\w+) (?=is mapped)|thread_pool\.(\w+)/g)].map((match) => match[1] ?? match[2]!)
+  ])
+
+/** aio-fluid's page, of it the part of workers: the properties that come first, and what it shows of the sources of workers, with parameters. */
+export const ofWorkers = (page: string): ReadonlyArray<string> => {
+  const [properties = ""] = page.split(/^\w+ instance-attribute$/m)
+  const shown =
+    /^Source code in fluid\/(utils\/worker|scheduler\/consumer)\.py\n(?:@\w+\n)?(?:async )?def (\w+)\(([^)]*)\)/gm
+  return unique([
+    ...[...properties.matchAll(/^(\w+) property$/gm)].map((match) => match[1]!),
+    ...[...page.matchAll(shown)]
+      .filter(([, file, name]) => file === "utils/worker" || name === "on_shutdown" || name === "enter_async_context")
+      .flatMap(([, , name, parameters]) => [name!, ...[...parameters!.matchAll(/(\w+):/g)].map((match) => match[1]!)])
+  ])
+}
