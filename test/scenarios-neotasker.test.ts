@@ -1,18 +1,44 @@
-/** NT: what neotasker's supervisor promises of jobs and of its pool; its workers come with `Worker`. */
+/** NT: what neotasker's supervisor promises of jobs, of its pool and of its workers. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Order from "effect/Order"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { Scheduler, Supervisor, Task, TaskRun } from "../src/index.ts"
+import {
+  InvalidOptionError,
+  Lanes,
+  Periodic,
+  Scheduler,
+  Supervisor,
+  Task,
+  TaskRun,
+  Trigger,
+  Worker
+} from "../src/index.ts"
 import * as Gauge from "./suites/Gauge.ts"
+import * as LogBook from "./suites/LogBook.ts"
 import { elapsed, quiet } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
+
+/** A pool, and a supervisor that ends before it. */
+const floor = Supervisor.layer().pipe(Layer.provideMerge(pool(4)))
+
+/** Notes the time, and goes on for so long. */
+const noting = (times: Array<number>, duration: `${number} millis` = "0 millis") =>
+  Effect.andThen(Clock.currentTimeMillis, (now) => {
+    times.push(now)
+    return Effect.sleep(duration)
+  })
 
 const stubborn = (duration: "2500 millis") => Effect.uninterruptible(Effect.sleep(duration))
 
@@ -151,4 +177,407 @@ describe("NT", () => {
         assert.strictEqual((yield* Scheduler.stats).maxParallelism, 2)
       }).pipe(Effect.provide(pool(2))))
   }
+})
+
+describe("NT: jobs", () => {
+  const ground = Layer.mergeAll(Supervisor.layer(), Scheduler.layerUnbounded)
+  const seconds = Effect.map(Clock.currentTimeMillis, (now) => now / 1000)
+
+  /** A job that takes so long, and the seconds at which it ran. */
+  const job = (name: string, length: Duration.Input = 0) => {
+    const ran: Array<number> = []
+    const task = Task.make(name, Effect.andThen(Effect.map(seconds, (at) => ran.push(at)), Effect.sleep(length)))
+    return { task, ran }
+  }
+
+  it.effect("NT-24 a job runs after its delay, then each interval, as often as it was told", () =>
+    Effect.gen(function*() {
+      const counted = job("counted")
+      const sibling = job("sibling")
+      yield* Layer.build(Layer.mergeAll(
+        Periodic.every("10 seconds", { delay: "3 seconds", times: 4 })(counted.task),
+        Periodic.every("10 seconds")(sibling.task)
+      ))
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(counted.ran, [3, 13, 23, 33])
+      assert.strictEqual(sibling.ran.length, 12)
+      assert.strictEqual((yield* Periodic.status("counted")).state, "done")
+    }).pipe(Effect.provide(ground)))
+
+  it.effect("NT-24 a job that is cancelled runs no more, and its sibling goes on", () =>
+    Effect.gen(function*() {
+      const cancelled = job("cancelled")
+      const sibling = job("sibling")
+      const handle = yield* Periodic.make(cancelled.task, Trigger.every("1 second"))
+      yield* Periodic.make(sibling.task, Trigger.every("1 second"))
+      yield* TestClock.adjust("3 seconds")
+      yield* handle.stop
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual([cancelled.ran, sibling.ran], [[1, 2, 3], [1, 2, 3, 4, 5, 6]])
+    }).pipe(Effect.provide(ground)))
+
+  it.effect("NT-24 a job does not overlap itself unless that was declared", () =>
+    Effect.gen(function*() {
+      const alone = job("alone", "2500 millis")
+      const crowded = job("crowded", "2500 millis")
+      yield* Periodic.make(alone.task, Trigger.every("1 second"))
+      yield* Periodic.make(crowded.task, Trigger.every("1 second"), { overlap: "allow" })
+      yield* TestClock.adjust("7 seconds")
+      assert.deepStrictEqual([alone.ran, crowded.ran], [[1, 4, 7], [1, 2, 3, 4, 5, 6, 7]])
+      assert.strictEqual((yield* Periodic.status("crowded")).running, 3)
+    }).pipe(Effect.provide(ground)))
+})
+
+describe("NT: start-up", () => {
+  it.effect("NT-25 steps go by priority, then by insertion, each whatever became of the others, and all is reported", () =>
+    Effect.gen(function*() {
+      const ran: Array<string> = []
+      const step = <A, E>(name: string, priority: number | undefined, effect: Effect.Effect<A, E>) => ({
+        name,
+        priority: priority ?? 100,
+        run: Effect.andThen(Effect.sync(() => ran.push(name)), effect)
+      })
+      const steps = [
+        step("cache", undefined, Effect.fail("no room")),
+        step("database", 10, Effect.succeed("open")),
+        step("mail", undefined, Effect.succeed("ready"))
+      ]
+      const inOrder = Arr.sortWith(steps, (step) => step.priority, Order.Number)
+      const results = yield* Effect.forEach(
+        inOrder,
+        ({ name, run }) => Effect.map(Effect.exit<string, string, never>(run), (exit) => ({ name, exit }))
+      )
+      const report = { results, allOk: results.every(({ exit }) => Exit.isSuccess(exit)) }
+      assert.deepStrictEqual(ran, ["database", "cache", "mail"])
+      assert.deepStrictEqual(report, {
+        results: [
+          { name: "database", exit: Exit.succeed("open") },
+          { name: "cache", exit: Exit.fail("no room") },
+          { name: "mail", exit: Exit.succeed("ready") }
+        ],
+        allOk: false
+      })
+    }))
+})
+
+describe("NT: workers", () => {
+  it.effect("NT-2 a looping worker repeats its body until it is stopped, and restarts with new arguments", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const worker = yield* Worker.loop(
+        "greeter",
+        (word: string) => Effect.andThen(Effect.sync(() => seen.push(word)), Effect.sleep("10 millis"))
+      )
+      assert.isTrue(yield* worker.start("hello"))
+      assert.isFalse(yield* worker.start("again"))
+      yield* TestClock.adjust("20 millis")
+      assert.deepStrictEqual(seen, ["hello", "hello", "hello"])
+
+      const restarted = yield* Effect.forkChild(worker.restart("bye"))
+      yield* TestClock.adjust("10 millis")
+      assert.isTrue(yield* Fiber.join(restarted))
+      yield* quiet
+      assert.deepStrictEqual(seen, ["hello", "hello", "hello", "bye"])
+
+      const stopped = yield* Effect.forkChild(elapsed(worker.stop()))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(stopped), 10)
+      assert.deepStrictEqual(seen, ["hello", "hello", "hello", "bye"])
+      assert.strictEqual((yield* worker.status).state, "stopped")
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-3 a worker whose body stops it on its third iteration runs three times and is listed no more", () =>
+    Effect.gen(function*() {
+      let iterations = 0
+      const worker = yield* Worker.loop(
+        "three",
+        Effect.suspend(() => ++iterations === 3 ? Worker.stopSelf : Effect.sleep("1 second"))
+      )
+      yield* worker.start()
+      assert.deepStrictEqual((yield* Worker.list).map((status) => status.name), ["three"])
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(iterations, 3)
+      assert.strictEqual((yield* worker.status).state, "stopped")
+      assert.deepStrictEqual(yield* Worker.list, [])
+      assert.deepStrictEqual((yield* Supervisor.status).members, [])
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-4 an interval of 20 ms runs at 0, 20, 40, 60, 80 and 100 ms", () =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const worker = yield* Worker.make("tick", noting(times), { interval: "20 millis" })
+      yield* worker.start()
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(times, [0, 20, 40, 60, 80, 100])
+      yield* worker.stop()
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-5 bodies of 30 ms: an interval counts from start to start, a delay from end to start", () =>
+    Effect.gen(function*() {
+      const interval: Array<number> = []
+      const delay: Array<number> = []
+      const one = yield* Worker.make("interval", noting(interval, "30 millis"), { interval: "100 millis" })
+      const two = yield* Worker.make("delay", noting(delay, "30 millis"), { delay: "100 millis" })
+      yield* one.start()
+      yield* two.start()
+      yield* TestClock.adjust("299 millis")
+      assert.deepStrictEqual(interval, [0, 100, 200])
+      assert.deepStrictEqual(delay, [0, 130, 260])
+      yield* Effect.all([one.stop(), two.stop()], { discard: true })
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-5 an interval and a delay together are a typed error", () =>
+    Effect.gen(function*() {
+      // @ts-expect-error one or the other
+      const both = Worker.make("both", Effect.void, { interval: "1 second", delay: "1 second" })
+      const error = Refusal.invalid(yield* Effect.exit(both))
+      assert.instanceOf(error, InvalidOptionError.InvalidOptionError)
+      assert.deepStrictEqual([error!.where, error!.field], ["Worker.make", "interval"])
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-7 triggered with 5 s to go, an interval worker runs now, and again 5 s after that", () =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const worker = yield* Worker.interval("tick", "10 seconds", noting(times))
+      yield* worker.start()
+      yield* TestClock.adjust("5 seconds")
+      assert.isTrue(yield* worker.trigger())
+      yield* TestClock.adjust("20 seconds")
+      assert.deepStrictEqual(times, [0, 5000, 10_000, 20_000])
+      yield* worker.stop()
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-10 a queue worker handles one item at a time, in order", () =>
+    Effect.gen(function*() {
+      const gauge = Gauge.make()
+      const handled: Array<number> = []
+      const worker = yield* Worker.queue("sum", (item: number) =>
+        gauge.inside(Effect.andThen(Effect.sleep("10 millis"), Effect.sync(() => handled.push(item)))))
+      yield* worker.start()
+      for (const item of [2, 3, 4]) {
+        assert.isTrue(yield* worker.offer(item))
+      }
+      yield* TestClock.adjust("30 millis")
+      assert.deepStrictEqual(handled, [2, 3, 4])
+      assert.strictEqual(
+        handled.reduce((a, b) =>
+          a + b
+        ),
+        9
+      )
+      assert.strictEqual(gauge.peak, 1)
+      assert.deepStrictEqual(yield* worker.stop(), [])
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-10 with an order the least goes first, and ties as they came", () =>
+    Effect.gen(function*() {
+      const handled: Array<string> = []
+      const worker = yield* Worker.queue("ordered", (item: readonly [number, string]) =>
+        Effect.sync(() => handled.push(item[1])), {
+        order: Order.mapInput(Order.Number, (item: readonly [number, string]) =>
+          item[0])
+      })
+      for (const item of [[2, "c"], [1, "a"], [3, "e"], [2, "d"], [1, "b"]] as const) {
+        yield* worker.offer(item)
+      }
+      yield* worker.start()
+      yield* quiet
+      assert.deepStrictEqual(handled, ["a", "b", "c", "d", "e"])
+      yield* worker.stop()
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-11 a thousand items that were there already are handled in no time", () =>
+    Effect.gen(function*() {
+      let handled = 0
+      const worker = yield* Worker.queue("many", (_: number) => Effect.sync(() => void handled++))
+      yield* Effect.forEach(Arr.range(1, 1000), worker.offer)
+      assert.strictEqual((yield* worker.status).queued, 1000)
+      assert.strictEqual(yield* elapsed(Effect.andThen(worker.start(), worker.stop("drain"))), 0)
+      assert.strictEqual(handled, 1000)
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-13 when the queue is full the producer waits, and goes on as soon as one item is taken", () =>
+    Effect.gen(function*() {
+      const latch = yield* Latch.make()
+      const worker = yield* Worker.queue("full", (_: number) => latch.await, { capacity: 10 })
+      yield* Effect.forEach(Arr.range(1, 10), worker.offer)
+      const eleventh = yield* Effect.forkChild(worker.offer(11))
+      yield* quiet
+      assert.isUndefined(eleventh.pollUnsafe())
+      yield* worker.start()
+      yield* quiet
+      assert.isTrue(yield* Fiber.join(eleventh))
+      assert.strictEqual(yield* worker.size, 10)
+      yield* latch.open
+      yield* worker.stop("drain")
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-13 a full queue refuses or drops where that was declared", () =>
+    Effect.gen(function*() {
+      const refusing = yield* Worker.queue("refusing", (_: number) => Effect.void, { capacity: 10, whenFull: "fail" })
+      const dropping = yield* Worker.queue("dropping", (_: number) => Effect.void, { capacity: 10, whenFull: "drop" })
+      for (const i of Arr.range(1, 10)) {
+        assert.isTrue(yield* refusing.offer(i))
+        assert.isTrue(yield* dropping.offer(i))
+      }
+      const error = yield* Effect.flip(refusing.offer(11))
+      assert.instanceOf(error, Worker.QueueFullError)
+      assert.deepStrictEqual([error.worker, error.capacity], ["refusing", 10])
+      assert.isFalse(yield* dropping.offer(11))
+      for (const worker of [refusing, dropping]) assert.deepStrictEqual(yield* worker.stop(), Arr.range(1, 10))
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-14 triggered, idle and triggered again, an event worker ran twice", () =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const worker = yield* Worker.event("bell", noting(times))
+      yield* worker.start()
+      yield* TestClock.adjust("1 second")
+      yield* worker.trigger()
+      yield* TestClock.adjust("1 second")
+      yield* worker.trigger()
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(times, [1000, 2000])
+      yield* worker.stop()
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-15 the error handler is given the cause and its arguments, and the worker goes on", () =>
+    Effect.gen(function*() {
+      const told: Array<unknown> = []
+      const handler = (where: string) => (cause: Cause.Cause<"no">, step: number) =>
+        Effect.sync(() => told.push([where, Cause.squash(cause), step]))
+      const worker = yield* Worker.interval("failing", "1 second", (_: number) => Effect.fail("no" as const), {
+        onError: handler("here")
+      })
+      yield* worker.start(7)
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(told, [["here", "no", 7], ["here", "no", 7], ["here", "no", 7]])
+      const status = yield* worker.status
+      assert.deepStrictEqual([status.state, status.iterations, status.failures], ["waiting", 3, 3])
+      yield* worker.stop()
+    }).pipe(Effect.provide(floor)))
+
+  it.effect("NT-15 when the error handler fails, too, the worker fails with both causes", () =>
+    Effect.gen(function*() {
+      const worker = yield* Worker.loop("failing", Effect.fail("first"), { onError: () => Effect.fail("second") })
+      yield* worker.start()
+      yield* quiet
+      const status = yield* worker.status
+      assert.strictEqual(status.state, "failed")
+      const errors = status.lastError!.reasons.map((reason) => Cause.isFailReason(reason) ? reason.error : reason)
+      assert.deepStrictEqual(errors, ["first", "second"])
+      assert.deepStrictEqual(yield* Worker.list, [])
+    }).pipe(Effect.provide(floor), LogBook.make().keep))
+
+  const lanes = Lanes.layer({
+    lanes: { main: { maxParallelism: 1 }, side: { maxParallelism: 1 } }
+  })
+  const laneOf = Effect.map(TaskRun.CurrentRun, (run) => run.lane)
+
+  /** A periodic, a worker, a run in a lane and a fiber, each of which notes when it ends; and the phases of the stop, as they are told. */
+  const house = Effect.gen(function*() {
+    const ended: Array<readonly [string, number]> = []
+    const working = (name: string, length: Duration.Input) =>
+      Effect.onExit(Effect.sleep(length), () => Effect.map(Clock.currentTimeMillis, (now) => ended.push([name, now])))
+    const phases: Array<string> = []
+    const told = Stream.runForEach(
+      Supervisor.events,
+      (event) => Effect.sync(() => event._tag === "PhaseStarted" && phases.push(event.phase))
+    )
+    yield* Effect.forkChild(told, { startImmediately: true })
+    const due: Array<number> = []
+    yield* Periodic.make(Task.make("periodic", noting(due)), Trigger.every("1 second"))
+    const worker = yield* Worker.loop("worker", working("worker", "3 seconds"))
+    yield* worker.start()
+    yield* Lanes.fork("side")(working("lane", "4 seconds"))
+    yield* Supervisor.fork(working("pool", "5 seconds"))
+    yield* TestClock.adjust("2 seconds")
+    return { due, ended, phases }
+  })
+  const roomy = Lanes.layer({ lanes: { main: { maxParallelism: 4 }, side: { maxParallelism: 1 } } })
+
+  it.effect("NT-19 stopped without grace, work in a lane is interrupted at once with all the rest, phase after phase", () =>
+    Effect.gen(function*() {
+      const { due, ended, phases } = yield* house
+      assert.strictEqual(yield* elapsed(Supervisor.shutdown), 0)
+      assert.deepStrictEqual(phases, ["triggers", "workers", "lanes", "pool"])
+      assert.deepStrictEqual(ended, [["worker", 2000], ["lane", 2000], ["pool", 2000]])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(due, [1000, 2000])
+    }).pipe(Effect.scoped, Effect.provide(roomy)))
+
+  it.effect("NT-19 with grace, triggers stop, then workers, lanes and the pool finish what they have begun", () =>
+    Effect.gen(function*() {
+      const { due, ended, phases } = yield* house
+      const stop = yield* Effect.forkChild(Supervisor.shutdownWith({ gracePeriod: "1 minute" }))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(stop)).interrupted, 0)
+      assert.deepStrictEqual(phases, ["triggers", "workers", "lanes", "pool"])
+      assert.deepStrictEqual(ended, [["worker", 3000], ["lane", 4000], ["pool", 5000]])
+      assert.deepStrictEqual(due, [1000, 2000])
+    }).pipe(Effect.scoped, Effect.provide(roomy)))
+
+  it.effect("NT-20 a lane whose only slot is blocked leaves the workers of the other alone", () =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const stuck = yield* Worker.loop("stuck", Effect.never, { lane: "side", onStop: "interrupt" })
+      const free = yield* Worker.interval("free", "1 second", noting(times))
+      const queued = yield* Worker.loop("queued", Effect.never, { lane: "side" })
+      for (const worker of [stuck, free, queued]) yield* worker.start()
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(times, [0, 1000, 2000])
+      assert.strictEqual((yield* stuck.status).state, "running")
+      assert.deepStrictEqual([(yield* queued.status).state, (yield* queued.status).iterations], ["waiting", 0])
+      for (const worker of [queued, stuck, free]) assert.strictEqual(yield* elapsed(worker.stop()), 0)
+    }).pipe(Effect.provide(lanes)))
+
+  it.effect("NT-20 a worker runs in the lane it names, or else in the default one", () =>
+    Effect.gen(function*() {
+      const seen: Array<string | undefined> = []
+      const note = Effect.tap(laneOf, (lane) => Effect.sync(() => seen.push(lane)))
+      const there = yield* Worker.make("there", note, { lane: "side", times: 1 })
+      const here = yield* Worker.make("here", note, { times: 1 })
+      yield* there.start()
+      yield* quiet
+      yield* here.start()
+      yield* quiet
+      assert.deepStrictEqual(seen, ["side", "main"])
+      assert.deepStrictEqual([(yield* there.status).lane, (yield* here.status).lane], ["side", undefined])
+    }).pipe(Effect.provide(lanes)))
+
+  it.effect("NT-20 duplicate, unknown and reserved names of lanes are typed errors", () =>
+    Effect.gen(function*() {
+      const reason = (effect: Effect.Effect<unknown, unknown, Lanes.Lanes>) =>
+        Effect.map(Effect.flip(effect), (error) => {
+          assert.instanceOf(error, Lanes.LaneError)
+          return error.reason._tag
+        })
+      assert.strictEqual(yield* reason(Lanes.add("side")), "Duplicate")
+      assert.strictEqual(yield* reason(Lanes.get("nowhere")), "Unknown")
+      assert.strictEqual(yield* reason(Lanes.add("default")), "Reserved")
+      const worker = yield* Worker.loop("lost", Effect.never, { lane: "nowhere" })
+      assert.strictEqual(yield* reason(worker.start()), "Unknown")
+    }).pipe(Effect.provide(lanes)))
+
+  it.effect("NT-21 a worker whose lane is not there does not start, and can later", () =>
+    Effect.gen(function*() {
+      let iterations = 0
+      const worker = yield* Worker.make("late", Effect.sync(() => void iterations++), {
+        lane: "later",
+        interval: "1 second"
+      })
+      const error = yield* Effect.flip(worker.start())
+      assert.instanceOf(error, Lanes.LaneError)
+      assert.deepStrictEqual(error.lane, "later")
+      assert.strictEqual((yield* worker.status).state, "stopped")
+      assert.deepStrictEqual(yield* Worker.list, [])
+      assert.isFalse((yield* Supervisor.status).members.some((member) => member.name === "late"))
+
+      yield* Lanes.add("later", { maxParallelism: 1 })
+      assert.isTrue(yield* worker.start())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(iterations, 2)
+      assert.deepStrictEqual((yield* Worker.list).map((status) => status.name), ["late"])
+      yield* worker.stop()
+    }).pipe(Effect.provide(lanes)))
 })
