@@ -168,6 +168,8 @@ export class Admission {
       if (plain) {
         if (phase === Held) this.untake(slot, needs)
       } else this.lending.giveUpHolds(slot, needs, phase === Held)
+      const cap = needs.counters[needs.counters.length - 1]
+      if (cap !== undefined && cap.kind === "key" && --cap.live === 0) cap.onIdle?.()
     }
     slot.skips = undefined
     slot.phase = Pending
@@ -223,7 +225,6 @@ export class Admission {
       if (counter.forward !== undefined) counter = current(counter)
       counter.active -= weight
       if (counter.parked > 0 && !counter.dirty) this.touch(counter)
-      else if (counter.onIdle !== undefined && counter.active === 0) counter.onIdle()
     }
     slot.skips = undefined
   }
@@ -246,6 +247,8 @@ export class Admission {
     else {
       const needs = slot.needs!
       this.takeAll(slot, needs.counters, needs.weights)
+      const cap = needs.counters[needs.counters.length - 1]
+      if (cap !== undefined && cap.kind === "key") cap.live++
       if (needs.holds) this.holding++
       slot.phase = Held
     }
@@ -321,12 +324,6 @@ export class Admission {
     heap.add(line)
     if (counter.pace !== undefined) this.wakeAt(counter, line)
     if (counter.active < counter.limit && weight > 1) this.overtaking.contend(line, counter)
-  }
-
-  /** Something of this counter came free. */
-  freed(counter: Counter): void {
-    this.touch(counter)
-    if (counter.onIdle !== undefined && counter.active === 0) counter.onIdle()
   }
 
   /** Takes a waiting slot to another line. */

@@ -82,7 +82,7 @@ export class KeyClock {
 
   /** Nobody waits under it, or its cap has come free. */
   idle(key: FairKey): void {
-    if (key.waiting > 0 || (key.cap !== undefined && key.cap.active > 0)) return
+    if (key.waiting > 0 || (key.cap !== undefined && key.cap.live > 0)) return
     if (key.virtual <= this.virtual) return this.forget(key)
     if (key.isAhead || key.name === undefined) return
     key.isAhead = true
@@ -90,7 +90,7 @@ export class KeyClock {
   }
 
   private forget(key: FairKey): void {
-    if (key.waiting > 0 || key.name === undefined || (key.cap !== undefined && key.cap.active > 0)) return
+    if (key.waiting > 0 || key.name === undefined || (key.cap !== undefined && key.cap.live > 0)) return
     if (this.keys.get(key.name) === key) this.keys.delete(key.name)
   }
 }

@@ -40,7 +40,7 @@ export class Lending {
       if (counter.kind !== "tree" && (held || this.persists(slot, counter)) && !skipped(slot, counter)) {
         const now = current(counter)
         now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
-        this.admission.freed(now)
+        this.admission.touch(now)
       }
     }
     slot.pins = undefined
@@ -112,7 +112,7 @@ export class Lending {
       const needs = slot.needs!
       const now = current(counter)
       now.active -= needs.weights[needs.counters.indexOf(counter)]!
-      this.admission.freed(now)
+      this.admission.touch(now)
       if (slot.phase === Retaking) this.admission.reline(this.leadOf(slot.retaker!) ?? slot)
       else this.relineAcquires(slot)
     }
@@ -309,7 +309,7 @@ export class Lending {
       } else {
         const now = current(counter)
         now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
-        this.admission.freed(now)
+        this.admission.touch(now)
       }
     }
     // What was taken away from it and would have stayed stays away.

@@ -25,7 +25,8 @@ export class Counter {
   heldBy: Set<Slot> | undefined = undefined
   /** How often, beside how much at once. */
   pace: Pace | undefined = undefined
-  /** Told when nothing of it is taken any more. */
+  /** Of a cap: the slots that have it, or lent it and take it back; told when none is left. */
+  live = 0
   onIdle: (() => void) | undefined = undefined
   /** That it alone is waited for, said once. */
   reasons: ReadonlyArray<{ readonly _tag: "Limit"; readonly limit: string }> | undefined = undefined

@@ -87,7 +87,7 @@ export class Region extends Slot {
     this.refused(reason)
   }
   resolve(): Needs | AdmissionReason {
-    if (this.rateOnly) return this.needs!
+    if (this.rateOnly) return tooMuch(this.needs!, this.profile.weight) ?? this.needs!
     const needs = this.profile.resolve(this, false, undefined)
     if ("_tag" in needs) return needs
     const counters = needs.counters.filter((counter) => !ownHas(this, originOf(counter)))
@@ -283,11 +283,14 @@ const ratesOf = ({ profile }: Region, shared: Shared): Needs | AdmissionReason =
   const missing = tags.filter((tag) => shared.rateOf(tag) === undefined)
   if (missing.length > 0) return { _tag: "MissingLimits", limits: missing }
   const counters = tags.map((tag) => shared.rateOf(tag)!)
-  const least = counters.find((counter) => counter.pace!.most < profile.weight)
-  if (least !== undefined) {
-    return { _tag: "ExceedsLimit", limit: least.name, weight: profile.weight, max: least.pace!.most }
-  }
-  return { counters, weights: counters.map(() => profile.weight), holds: true }
+  const needs = { counters, weights: counters.map(() => profile.weight), holds: true }
+  return tooMuch(needs, profile.weight) ?? needs
+}
+
+/** More than ever starts at once. */
+const tooMuch = ({ counters }: Needs, weight: number): AdmissionReason | undefined => {
+  const least = counters.find(({ pace }) => pace !== undefined && pace.most < weight)
+  return least && { _tag: "ExceedsLimit", limit: least.name, weight, max: least.pace!.most }
 }
 
 /** A tag without a limit is a label to a task; to `withSlot`, which asks for nothing else, likely a slip. Said once a tag. */

@@ -128,7 +128,10 @@ export class Shared {
         same.limit = made.limit
         this.admission.version++
         this.admission.resized(same, lowered)
-        if (same.pace !== undefined) this.admission.touchPace(same.pace)
+        if (same.pace !== undefined) {
+          this.admission.touchPace(same.pace)
+          for (const alone of same.pace.counters) if (alone !== same) this.admission.resized(alone, false)
+        }
         this.admission.drain()
         return this.info(same, now)
       }

@@ -248,12 +248,12 @@ export class Core {
       this.queued++
       run.isQueued = true
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
-      if (options?.whenFull === "replace") Concurrency.makeRoom(admission, run)
     }
     if (this.events.listening) {
       this.events.waiting(run, admitted ? noReasons : run.waitingFor(), now ?? Concurrency.since(run.clock))
     }
     if (admitted) run.start()
+    else if (options?.whenFull === "replace") Concurrency.makeRoom(admission, run)
   }
 
   private isFull(run: Run<any, any>): boolean {
