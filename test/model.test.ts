@@ -1,7 +1,9 @@
 /** Random steps against one Concurrency, and what must hold after every one of them. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -32,15 +34,33 @@ interface Tag {
   epoch: number
   limit: number | undefined
   hold: boolean
+  /** Off, it counts nothing. */
+  enabled: boolean
+  /** Full at first, so that it is never stricter than the real one. */
+  bucket: Bucket | undefined
+  /** Nothing starts from the step after until this time. */
+  paused: { readonly step: number; readonly until: number } | undefined
   /** Every limit it ever had, by the step it was set. */
   readonly history: Array<{ readonly step: number; readonly limit: number }>
   /** The most that may be taken: the limit, or what was taken when it was lowered. */
   cap: number
 }
 
+/** A token bucket, full at `from`, and what was taken of it. */
+interface Bucket {
+  readonly count: number
+  readonly per: number
+  readonly burst: number
+  readonly from: number
+  readonly taken: Array<{ readonly run: string; readonly weight: number; readonly at: number }>
+}
+
 /** What a body says of itself. */
 interface Report {
   readonly run: string
+  readonly scheduler: Open
+  readonly priority: number
+  readonly key: string | undefined
   readonly root: boolean
   readonly tags: ReadonlyArray<string>
   readonly weight: number
@@ -48,6 +68,29 @@ interface Report {
   readonly since: number
   running: boolean
 }
+
+/** A scheduler, and what it was told. */
+interface Open {
+  readonly scope: Scope.Closeable
+  readonly context: Context.Context<Env>
+  readonly keyLimit: number | undefined
+  /** Slots for critical and for high work. */
+  readonly reserved: readonly [number, number]
+  readonly ages: boolean
+  /** How many may run of all, below critical, below high: what is open to them, or what ran when that was lowered. */
+  caps: Array<number>
+  max: number
+}
+
+/** What a body inherits from the tasks around it. */
+interface Around {
+  /** Tags that something around it may keep, so that it may live on a part of them. */
+  readonly tags: ReadonlySet<string>
+  readonly key: string | undefined
+  readonly priority: number
+}
+const nothing: Around = { tags: new Set(), key: undefined, priority: 20 }
+const numbers = { critical: 0, high: 10, normal: 20, low: 30 }
 
 class Round {
   readonly random: Random.Random
@@ -57,23 +100,40 @@ class Round {
   readonly latches = Array.from({ length: 6 }, () => Latch.makeUnsafe(false))
   readonly fibers: Array<Fiber.Fiber<unknown, unknown>> = []
   readonly facts = new Map<string, Array<RunEvent.RunEvent["_tag"]>>()
-  schedulers: Array<{ readonly scope: Scope.Closeable; readonly context: Context.Context<Env> }> = []
+  /** Limits taken from a run by an operator: `tag run`. */
+  readonly released = new Set<string>()
+  readonly byId = new Map<string, Open>()
+  schedulers: Array<Open> = []
   step = 0
   wrong: string | undefined = undefined
   constructor(number: number) {
     this.random = Random.make(SEED, number)
   }
 
-  set(name: string, limit: number | undefined, hold: boolean, active: number): void {
+  set(name: string, limit: number | undefined, hold: boolean, active: number, enabled = true): void {
     const old = this.tags.get(name)
-    const anew = old === undefined || old.limit === undefined || limit === undefined || old.hold !== hold
+    const anew = old === undefined || old.limit === undefined || limit === undefined || old.hold !== hold ||
+      !old.enabled || !enabled
     this.tags.set(name, {
       epoch: (old?.epoch ?? 0) + (anew ? 1 : 0),
       limit,
       hold,
+      enabled,
+      bucket: old?.bucket,
+      paused: old?.paused,
       history: [...old?.history ?? [], { step: this.step, limit: limit ?? Infinity }],
-      cap: limit === undefined ? Infinity : anew ? limit : Math.max(limit, active)
+      cap: limit === undefined ? Infinity : Math.max(limit, active)
     })
+  }
+  /** What was let in before does not count any more. */
+  forgive(name: string): void {
+    const tag = this.tags.get(name)!
+    tag.epoch++
+    tag.history.push({ step: this.step, limit: tag.limit ?? Infinity })
+  }
+
+  expect(holds: boolean, what: () => string): void {
+    if (!holds) this.wrong ??= `step ${this.step}: ${what()}`
   }
 }
 
@@ -82,32 +142,43 @@ type Program = Effect.Effect<unknown, unknown, Env>
 
 // ─── what runs
 
+const whenFulls = ["fail", "fail", "drop", "replace", "replace"] as const
+
 const demand = (round: Round, depth: number) => {
   const { random } = round
   return {
     tags: random.some(names, 0.35),
     weight: random.chance(0.75) ? 1 : random.int(1, 3),
     priority: random.chance(0.3) ? random.pick(["critical", "high", "low", 7] as const) : undefined,
-    key: random.chance(0.2) ? random.pick(["x", "y"]) : undefined,
-    whenFull: random.chance(0.08) ? "fail" as const : undefined,
+    key: random.chance(0.25) ? random.pick(["x", "y", `once ${random.int(0, 1000)}`]) : undefined,
+    whenFull: random.chance(0.15) ? random.pick(whenFulls) : undefined,
     admissionTimeout: random.chance(0.05) ? "10 millis" as const : undefined,
+    strict: random.chance(0.03) ? true : undefined,
     limit: random.chance(0.05) ? random.int(1, 2) : undefined,
     name: `depth ${depth}`
   }
 }
 
-/** A task of random operations. `around`: tags that something around it may keep, so that it may live on a part of them. */
-const task = (round: Round, depth: number, around: ReadonlySet<string>): Task.Task<unknown, unknown, Env> => {
+/** A task of random operations. */
+const task = (round: Round, depth: number, around: Around): Task.Task<unknown, unknown, Env> => {
   const { random } = round
   const { limit, name, ...asked } = demand(round, depth)
-  const kept = new Set([...around, ...asked.tags])
-  const ops = Array.from({ length: random.int(0, 3) }, () => operation(round, depth, kept))
+  const { priority } = asked
+  const mine: Around = {
+    tags: new Set([...around.tags, ...asked.tags]),
+    key: asked.key ?? around.key,
+    priority: priority === undefined ? around.priority : typeof priority === "number" ? priority : numbers[priority]
+  }
+  const ops = Array.from({ length: random.int(0, 3) }, () => operation(round, depth, mine))
   const ending = random.next()
   const body = Effect.gen(function*() {
     const run = yield* TaskRun.CurrentRun
     const report: Report = {
       run: run.id,
-      root: around.size === 0 || !asked.tags.some((tag) => around.has(tag)),
+      scheduler: round.byId.get((yield* Scheduler.Scheduler).id)!,
+      priority: mine.priority,
+      key: mine.key,
+      root: around.tags.size === 0 || !asked.tags.some((tag) => around.tags.has(tag)),
       tags: asked.tags,
       weight: asked.weight,
       epochs: asked.tags.map((tag) => round.tags.get(tag)?.epoch ?? 0),
@@ -115,6 +186,7 @@ const task = (round: Round, depth: number, around: ReadonlySet<string>): Task.Ta
       running: true
     }
     round.reports.add(report)
+    if (report.root) starts(round, yield* Concurrency.list, report, yield* Clock.currentTimeMillis)
     yield* Effect.forEach(ops, (op) => op(report), { discard: true }).pipe(
       Effect.ensuring(Effect.sync(() => round.reports.delete(report)))
     )
@@ -128,8 +200,43 @@ const task = (round: Round, depth: number, around: ReadonlySet<string>): Task.Ta
   return made
 }
 
+/** Nothing starts under a pause, nor without its tokens. */
+const starts = (
+  round: Round,
+  infos: ReadonlyArray<Concurrency.LimitInfo>,
+  { run, tags, weight }: Report,
+  now: number
+): void => {
+  for (const name of tags) {
+    const tag = round.tags.get(name)
+    // What was admitted under the limit before begins in the step that changed it.
+    if (tag === undefined || !tag.enabled || tag.history.some(({ step }) => step === round.step)) continue
+    const { bucket, paused } = tag
+    const early = paused !== undefined && paused.step < round.step && now < paused.until
+    round.expect(!early, () => `${run} starts while ${name} is paused`)
+    // A body may begin a little after it was let in.
+    const since = infos.find((info) => info.tag === name)?.holders.find(({ id }) => id === run)?.since
+    if (bucket !== undefined && since !== undefined) {
+      bucket.taken.push({ run, weight, at: DateTime.toEpochMillis(since) })
+    }
+  }
+}
+
+/** Nobody took a token that was not there yet. */
+const checkBucket = (round: Round, { bucket }: Tag): void => {
+  if (bucket === undefined) return
+  let [tokens, last] = [bucket.burst, bucket.from]
+  for (const { at, run, weight } of bucket.taken.toSorted((a, b) => a.at - b.at)) {
+    tokens = Math.min(bucket.burst, tokens + (at - last) * bucket.count / bucket.per) - weight
+    last = at
+    // Holders tell whole milliseconds.
+    const slack = bucket.count / bucket.per + 1e-6
+    round.expect(tokens > -slack, () => `${run} starts ${-tokens} tokens too early: ${JSON.stringify(bucket)}`)
+  }
+}
+
 /** One thing a body does. While it may wait it does not count as running. */
-const operation = (round: Round, depth: number, kept: ReadonlySet<string>): (report: Report) => Program => {
+const operation = (round: Round, depth: number, mine: Around): (report: Report) => Program => {
   const { random } = round
   const away = (effect: Program) => (report: Report) =>
     Effect.suspend(() => {
@@ -144,24 +251,37 @@ const operation = (round: Round, depth: number, kept: ReadonlySet<string>): (rep
   if (dice < 0.47) return away(Concurrency.lend(latch.await))
   if (dice < 0.62) {
     const tags = random.some(names, 0.4)
-    const inside = depth < 3 && random.chance(0.5) ? task(round, depth + 1, new Set([...kept, ...tags])) : latch.await
-    return away(Effect.exit(Concurrency.withSlot({ tags, weight: random.chance(0.8) ? 1 : 2 })(inside)))
+    const inside = depth < 3 && random.chance(0.5)
+      ? task(round, depth + 1, { ...mine, tags: new Set([...mine.tags, ...tags]) })
+      : latch.await
+    return away(Effect.exit(
+      Concurrency.withSlot({
+        tags,
+        weight: random.chance(0.8) ? 1 : 2,
+        key: mine.key,
+        whenFull: random.chance(0.1) ? random.pick(whenFulls) : undefined,
+        strict: random.chance(0.02) ? true : undefined
+      })(inside)
+    ))
+  }
+  if (dice < 0.64) {
+    return away(Effect.exit(Concurrency.rateLimit({ tags: random.some(names, 0.3), weight: random.int(1, 2) })))
   }
   if (depth >= 3) return () => Effect.yieldNow
-  const child = task(round, depth + 1, kept)
+  const child = task(round, depth + 1, mine)
   const fork = Effect.tap(Task.fork(child), (run) => Effect.sync(() => round.handles.push(run)))
   if (dice < 0.72) return away(child)
   if (dice < 0.78) return away(Effect.exit(child))
   if (dice < 0.84) return () => fork
   if (dice < 0.88) return away(Effect.flatMap(fork, TaskRun.join))
   if (dice < 0.92) {
-    const other = task(round, depth + 1, kept)
+    const other = task(round, depth + 1, mine)
     return away(Effect.flatMap(
       Effect.all([fork, Effect.tap(Task.fork(other), (run) => Effect.sync(() => round.handles.push(run)))]),
       (runs): Effect.Effect<unknown> => random.chance(0.5) ? TaskRun.awaitAny(runs) : TaskRun.awaitAll(runs)
     ))
   }
-  const others = [child, task(round, depth + 1, kept), task(round, depth + 1, kept)]
+  const others = [child, task(round, depth + 1, mine), task(round, depth + 1, mine)]
   if (dice < 0.97) return away(Task.all(others))
   return away(Effect.all(others, { concurrency: 2 }))
 }
@@ -172,26 +292,56 @@ const open = (round: Round, concurrency: Concurrency.Concurrency["Service"]) =>
   Effect.gen(function*() {
     const scope = yield* Scope.make()
     const { random } = round
+    const keyLimit = random.chance(0.3) ? random.int(1, 3) : undefined
+    const reserved = random.chance(0.3) ? [random.int(0, 1), random.int(0, 1)] as const : [0, 0] as const
+    const ages = random.chance(0.25)
+    const max = random.int(1, 4) + reserved[0] + reserved[1]
     const layer = Scheduler.layer({
-      maxParallelism: random.int(1, 4),
+      maxParallelism: max,
+      keyLimit,
+      keyWeight: random.chance(0.2) ? (key) => key.length : undefined,
+      reserved: reserved[0] + reserved[1] === 0 ? undefined : { critical: reserved[0], high: reserved[1] },
+      ageing: ages ? random.int(1, 9) : undefined,
       gracePeriod: random.chance(0.3) ? "5 millis" : undefined,
       ...(random.chance(0.2) ? { maxQueued: random.int(1, 5), whenQueueFull: "fail" as const } : {})
     })
-    const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope).pipe(
+    const context = (yield* Layer.buildWithScope(Layer.fresh(layer), scope).pipe(
       Effect.provideService(Concurrency.Concurrency, concurrency)
-    )
-    round.schedulers.push({ scope, context: context as Context.Context<Env> })
+    )) as Context.Context<Env>
+    const made: Open = { scope, context, keyLimit, reserved, ages, caps: openTo(max, reserved), max }
+    round.byId.set(Context.get(context, Scheduler.Scheduler).id, made)
+    round.schedulers.push(made)
   })
+
+/** What is open to all, below critical, below high. */
+const openTo = (
+  max: number,
+  [critical, high]: readonly [number, number]
+) => [max, max - critical, max - critical - high]
+
+/** How many run of all, below critical, below high. */
+const running = (round: Round, scheduler: Open): ReadonlyArray<number> => {
+  const counts = [0, 0, 0]
+  for (const report of round.reports) {
+    if (!report.running || report.scheduler !== scheduler) continue
+    counts[0]!++
+    if (report.priority > 0) counts[1]!++
+    if (report.priority > 10) counts[2]!++
+  }
+  return counts
+}
 
 const spawn = <A, E>(round: Round, effect: Effect.Effect<A, E>) =>
   Effect.tap(Effect.forkDetach(effect), (fiber) => Effect.sync(() => round.fibers.push(fiber)))
 
 const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Effect.Effect<unknown, unknown> => {
   const { random } = round
-  const { context } = random.pick(round.schedulers)
+  const scheduler = random.pick(round.schedulers)
+  const { context } = scheduler
+  if (random.chance(0.2)) return operate(round, concurrency, scheduler)
   const dice = random.next()
   if (dice < 0.36) {
-    return Task.fork(task(round, 1, new Set())).pipe(
+    return Task.fork(task(round, 1, nothing)).pipe(
       Effect.tap((run) => Effect.sync(() => round.handles.push(run))),
       Effect.provideContext(context)
     )
@@ -204,7 +354,18 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     const latch = random.pick(round.latches)
     return latch.release
   }
-  if (dice < 0.72) return Effect.provideContext(Scheduler.resize(random.int(1, 4)), context)
+  if (dice < 0.72) {
+    const { reserved } = scheduler
+    const max = random.int(1, 4) + reserved[0] + reserved[1]
+    return Effect.gen(function*() {
+      const now = running(round, scheduler)
+      const active = (yield* Scheduler.stats).active
+      scheduler.max = max
+      scheduler.caps = openTo(max, reserved).map((slots, i) => Math.max(slots, now[i]!, active))
+      yield* Scheduler.resize(max)
+      yield* turns(8)
+    }).pipe(Effect.provideContext(context))
+  }
   if (dice < 0.82) {
     const name = random.pick(names)
     const old = round.tags.get(name)
@@ -213,7 +374,8 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     return Effect.gen(function*() {
       const before = (yield* concurrency.list).find((info) => info.tag === name)?.active ?? 0
       round.set(name, limit, hold, before)
-      yield* concurrency.create(name, { limit, whileWaiting: hold ? "hold" : "lend" })
+      const rate = rateOf(round, name, yield* Clock.currentTimeMillis)
+      yield* concurrency.create(name, { limit, whileWaiting: hold ? "hold" : "lend", rate })
       // Whoever was admitted under the old limit begins in this step, and says so.
       yield* turns(8)
     })
@@ -222,6 +384,7 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     const name = random.pick(names)
     return Effect.gen(function*() {
       round.set(name, undefined, round.tags.get(name)?.hold ?? false, 0)
+      Object.assign(round.tags.get(name)!, { bucket: undefined, paused: undefined })
       yield* concurrency.remove(name)
       yield* turns(8)
     })
@@ -232,9 +395,11 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
     const slot = Concurrency.withSlot({
       tags,
       weight: random.int(1, 2),
-      priority: random.chance(0.3) ? "high" : undefined
+      priority: random.chance(0.3) ? "high" : undefined,
+      key: random.chance(0.2) ? "x" : undefined,
+      whenFull: random.chance(0.1) ? random.pick(whenFulls) : undefined
     })
-    const inside = random.chance(0.5) ? latch.await : task(round, 2, new Set(tags))
+    const inside = random.chance(0.5) ? latch.await : task(round, 2, { ...nothing, tags: new Set(tags) })
     return spawn(round, Effect.provideContext(slot(inside), context))
   }
   if (dice < 0.95) {
@@ -251,13 +416,121 @@ const step = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Ef
   return spawn(round, Scope.close(closed!.scope, Exit.void))
 }
 
+/** A rate now and then; what may start under it is told anew. */
+const rateOf = (round: Round, name: string, now: number): Concurrency.Rate | undefined => {
+  const { random } = round
+  const tag = round.tags.get(name)!
+  checkBucket(round, tag)
+  if (random.chance(0.7)) return void (tag.bucket = undefined)
+  const rate = { count: random.int(1, 3), per: random.int(1, 4), burst: random.int(1, 4) }
+  tag.bucket = { ...rate, from: now, taken: [] }
+  return rate
+}
+
+/** What an operator does, and who comes from outside. */
+const operate = (
+  round: Round,
+  concurrency: Concurrency.Concurrency["Service"],
+  { context }: Open
+): Effect.Effect<unknown, unknown> => {
+  const { random } = round
+  const name = random.pick(names)
+  const tag = round.tags.get(name)!
+  const dice = random.next()
+  const inContext = <A, E>(effect: Effect.Effect<A, E, Env>) => Effect.provideContext(effect, context)
+  if (dice < 0.12) {
+    const millis = random.int(1, 9)
+    return inContext(Effect.gen(function*() {
+      const until = (yield* Clock.currentTimeMillis) + millis
+      if (random.chance(0.6)) {
+        const before = tag.paused
+        tag.paused = before !== undefined && before.until > until ? before : { step: round.step, until }
+        yield* Concurrency.pauseFor(name, millis)
+      } else {
+        tag.paused = { step: round.step, until: Infinity }
+        yield* Concurrency.pause(name)
+      }
+      yield* turns(8)
+    }))
+  }
+  if (dice < 0.24) {
+    tag.paused = undefined
+    return inContext(Concurrency.resume(name))
+  }
+  if (dice < 0.4) {
+    return inContext(Effect.gen(function*() {
+      const on = random.chance(0.6)
+      // A pause of what has no limit is kept by one of its own.
+      if (tag.limit === undefined) return
+      if (tag.enabled !== on) round.set(name, tag.limit, tag.hold, 0, on)
+      yield* on ? Concurrency.enable(name) : Concurrency.disable(name)
+      yield* turns(8)
+    }))
+  }
+  if (dice < 0.5) {
+    return inContext(Effect.gen(function*() {
+      const before = (yield* concurrency.list).find((info) => info.tag === name)
+      round.forgive(name)
+      const revoked = yield* Concurrency.reset(name)
+      const after = (yield* concurrency.list).find((info) => info.tag === name)
+      const left = before?.holders.filter((one) => after!.holders.some(({ id }) => id === one.id)) ?? []
+      round.expect(left.length === 0, () => `${name}: reset, and still held by ${JSON.stringify(left)}`)
+      round.expect(
+        revoked >= (before?.holders.length ?? 0),
+        () => `${name}: reset took ${revoked} of ${JSON.stringify(before)}`
+      )
+      yield* turns(8)
+    }))
+  }
+  if (dice < 0.62) {
+    return inContext(Effect.gen(function*() {
+      const info = (yield* concurrency.list).find((info) => info.tag === name)
+      if (info === undefined || info.holders.length === 0) return
+      const { id } = random.pick(info.holders)
+      round.released.add(`${name} ${id}`)
+      const released = yield* Concurrency.releaseHolder(name, id)
+      round.expect(released, () => `${name}: ${id} could not be released: ${JSON.stringify(info)}`)
+    }))
+  }
+  if (dice < 0.76) {
+    const demand = {
+      tags: random.some(names, 0.4),
+      weight: random.int(1, 2),
+      whenFull: random.chance(0.2) ? random.pick(whenFulls) : undefined,
+      ttl: random.int(1, 30)
+    }
+    const latch = random.pick(round.latches)
+    const use = (lease: Concurrency.Lease) =>
+      Effect.andThen(
+        latch.await,
+        Effect.andThen(
+          random.chance(0.3) ? Effect.exit(lease.renew) : Effect.void,
+          random.chance(0.6) ? lease.release : Effect.void
+        )
+      )
+    return spawn(round, inContext(Effect.exit(Effect.flatMap(Concurrency.acquire(demand), use))))
+  }
+  if (dice < 0.82) {
+    const latch = random.pick(round.latches)
+    const lease = Concurrency.withLease({
+      tags: random.some(names, 0.4),
+      ttl: random.int(3, 20),
+      whenLost: random.pick(["fail", "continue"] as const)
+    })
+    return spawn(round, inContext(Effect.exit(lease(latch.await))))
+  }
+  if (dice < 0.9) {
+    return spawn(round, inContext(Effect.exit(Concurrency.rateLimit({ tags: [name], weight: random.int(1, 2) }))))
+  }
+  return TestClock.adjust(random.int(1, 5))
+}
+
 // ─── what must hold
 
 const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): Effect.Effect<void> =>
   Effect.map(concurrency.list, (infos) => {
-    const expect = (holds: boolean, what: () => string) => {
-      if (!holds) round.wrong ??= `step ${round.step}: ${what()}`
-    }
+    const expect = (holds: boolean, what: () => string) => round.expect(holds, what)
+    expect(new Set(infos.map((info) => info.tag)).size === infos.length, () => `twice: ${JSON.stringify(infos)}`)
     for (const info of infos) {
       const tag = round.tags.get(info.tag)!
       const held = info.holders.reduce((sum, holder) => sum + holder.weight, 0)
@@ -267,13 +540,37 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
       )
       expect(info.active >= 0 && info.waiting >= 0, () => `${info.tag}: ${JSON.stringify(info)}`)
       expect(info.active <= tag.cap, () => `${info.tag}: active ${info.active}, and never more than ${tag.cap}`)
-      tag.cap = Math.max(tag.limit!, Math.min(tag.cap, info.active))
+      tag.cap = Math.max(tag.limit ?? Infinity, Math.min(tag.cap, info.active))
+      if (tag.limit === undefined) continue
+      expect(info.enabled === tag.enabled, () => `${info.tag}: ${JSON.stringify(info)} and ${tag.enabled}`)
+      if (!tag.enabled) expect(info.active + info.holders.length === 0, () => `off: ${JSON.stringify(info)}`)
+      for (const { available, burst } of info.rates) {
+        expect(available > -1e-6 && available <= burst, () => `${info.tag}: ${available} of ${burst} tokens`)
+      }
+    }
+    for (const scheduler of round.schedulers) {
+      const counts = running(round, scheduler)
+      openTo(scheduler.max, scheduler.reserved).forEach((slots, i) => {
+        scheduler.caps[i] = Math.max(slots, Math.min(scheduler.caps[i]!, i === 0 ? Infinity : scheduler.caps[i]!))
+        // What has grown old is of a class above its own.
+        if (scheduler.ages && i > 0) return
+        expect(counts[i]! <= scheduler.caps[i]!, () => `${counts} run, and no more than ${scheduler.caps} may`)
+      })
+      if (scheduler.keyLimit === undefined) continue
+      const keys = new Map<string, number>()
+      for (const { key, running, scheduler: other, weight } of round.reports) {
+        if (key !== undefined && running && other === scheduler) keys.set(key, (keys.get(key) ?? 0) + weight)
+      }
+      for (const [key, weight] of keys) {
+        expect(weight <= scheduler.keyLimit, () => `${key} runs with ${weight} of ${scheduler.keyLimit}`)
+      }
     }
     for (const report of round.reports) {
       if (!report.running || !report.root) continue
       report.tags.forEach((name, i) => {
         const tag = round.tags.get(name)!
-        if (tag.limit === undefined || tag.epoch !== report.epochs[i]) return
+        if (tag.limit === undefined || !tag.enabled || tag.epoch !== report.epochs[i]) return
+        if (round.released.has(`${name} ${report.run}`)) return
         // Admitted under the limit before, it began in the very step that changed it; or it goes on without what was lowered since.
         const { history } = tag
         if (
@@ -325,8 +622,8 @@ const play = (number: number): Effect.Effect<string | undefined> => {
   for (const name of names.slice(0, 3)) {
     const limit = random.int(1, 4)
     const hold = random.chance(0.4)
-    limits[name] = { limit, whileWaiting: hold ? "hold" : "lend" }
     round.set(name, limit, hold, 0)
+    limits[name] = { limit, whileWaiting: hold ? "hold" : "lend", rate: rateOf(round, name, 0) }
   }
   round.set("d", undefined, false, 0)
   const listener = (event: RunEvent.RunEvent) => {
@@ -350,7 +647,16 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     }
     if (round.wrong !== undefined) return round.wrong
     for (const latch of round.latches) yield* latch.open
+    round.step = STEPS
+    for (const name of names) {
+      const tag = round.tags.get(name)!
+      if (tag.limit !== undefined && !tag.enabled) round.set(name, tag.limit, tag.hold, 0)
+      tag.paused = undefined
+      yield* Concurrency.resume(name)
+      yield* Concurrency.enable(name)
+    }
     const left = yield* settle(round)
+    for (const tag of round.tags.values()) checkBucket(round, tag)
     yield* check(round, concurrency)
     if (left > 0) {
       const states = yield* Effect.forEach(
@@ -361,6 +667,9 @@ const play = (number: number): Effect.Effect<string | undefined> => {
       return `${left} never settle: ${JSON.stringify(stuck)} ${JSON.stringify(yield* concurrency.list)}`
     }
     for (const { scope } of round.schedulers) yield* Scope.close(scope, Exit.void)
+    // Leases that nobody gave back.
+    yield* TestClock.adjust("1 second")
+    yield* turns(20)
     if (round.wrong !== undefined) return round.wrong
     for (const info of yield* concurrency.list) {
       if (info.active !== 0 || info.waiting !== 0 || info.holders.length > 0) return `left: ${JSON.stringify(info)}`

@@ -19,6 +19,7 @@ import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
+import * as LogBook from "./suites/LogBook.ts"
 import { elapsed, quiet, turns } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
@@ -262,6 +263,93 @@ describe("PF", () => {
         }
       }).pipe(Effect.provide(pool(3, { tagLimits: { g: 3 } }))))
   }
+
+  it.effect("PF-15 a limit that is off lets the body run at once and counts nothing; switched on it enforces from then on", () =>
+    Effect.gen(function*() {
+      const [early, late] = [yield* Latch.make(), yield* Latch.make()]
+      const db = Concurrency.withSlot({ tags: ["db"] })
+      const before = yield* Effect.forkChild(db(early.await))
+      const run = yield* Task.fork(Task.make("run", early.await, { tags: ["db"] }))
+      yield* quiet
+      assert.deepStrictEqual([(yield* run.state)._tag, yield* active("db")], ["Running", 0])
+      assert.isTrue(yield* Concurrency.enable("db"))
+      const first = yield* Effect.forkChild(db(late.await))
+      yield* quiet
+      const second = yield* Effect.forkChild(db(Effect.succeed("second")))
+      yield* quiet
+      assert.strictEqual(yield* active("db"), 1)
+      // What was acquired while it was off is not given back.
+      yield* early.open
+      yield* Fiber.join(before)
+      yield* TaskRun.join(run)
+      assert.strictEqual(yield* active("db"), 1)
+      assert.isUndefined(second.pollUnsafe())
+      yield* late.open
+      yield* Fiber.join(first)
+      assert.strictEqual(yield* Fiber.join(second), "second")
+      assert.strictEqual(yield* active("db"), 0)
+    }).pipe(Effect.provide(pool(8, { tagLimits: { db: { limit: 1, enabled: false } } }))))
+
+  it.effect("PF-16 names without a limit run the body with one warning; no names at all leave no trace", () => {
+    const book = LogBook.make()
+    return Effect.gen(function*() {
+      const slot = Concurrency.withSlot({ tags: ["db", "typo", "other"] })
+      assert.strictEqual(yield* slot(active("db")), 1)
+      yield* slot(Effect.void)
+      const warnings = book.lines.filter((line) => line.level === "Warn")
+      assert.strictEqual(warnings.length, 1)
+      assert.include(warnings[0]!.text, "typo")
+      assert.include(warnings[0]!.text, "other")
+      assert.notInclude(warnings[0]!.text, "db")
+      assert.strictEqual(yield* Concurrency.withSlot({ tags: [] })(Effect.succeed(1)), 1)
+      assert.strictEqual(yield* Concurrency.withSlot({})(Effect.succeed(1)), 1)
+      assert.deepStrictEqual((yield* Concurrency.list).map((info) => [info.tag, info.active]), [["db", 0]])
+    }).pipe(Effect.provide(Concurrency.layer({ tagLimits: { db: 1 } })), book.keep)
+  })
+
+  it.effect("PF-16 strictly, the error lists every name that has no limit, even where others have one", () =>
+    Effect.gen(function*() {
+      let ran = 0
+      const demand = { tags: ["typo", "db", "other"], strict: true }
+      const count = Effect.sync(() => ran++)
+      const missing = { _tag: "MissingLimits" as const, limits: ["typo", "other"] }
+      assert.deepStrictEqual(Refusal.died(yield* Effect.exit(Concurrency.withSlot(demand)(count))), missing)
+      const task = Task.make("task", count, demand)
+      assert.deepStrictEqual(Refusal.died(yield* Effect.exit(task)), missing)
+      const caught = yield* Task.refusable(task).pipe(
+        Effect.catchReason("AdmissionError", "MissingLimits", (reason) => Effect.succeed(reason.limits))
+      )
+      assert.deepStrictEqual(caught, ["typo", "other"])
+      assert.deepStrictEqual([ran, yield* active("db")], [0, 0])
+      yield* Concurrency.withSlot({ tags: [], strict: true })(count)
+      assert.strictEqual(ran, 1)
+    }).pipe(Effect.provide(pool(8, { tagLimits: { db: 1 } }))))
+
+  it.effect("PF-18 ten that come back five a second: used up, five are denied now and granted a second later", () =>
+    Effect.gen(function*() {
+      const five = { tags: ["api"], weight: 5 }
+      yield* Concurrency.rateLimit({ tags: ["api"], weight: 10 })
+      const denied = yield* Effect.exit(Concurrency.rateLimit({ ...five, whenFull: "fail" }))
+      assert.deepStrictEqual(Refusal.died(denied), { _tag: "WouldWait", limits: ["api"] })
+      assert.isTrue(Option.isNone(yield* Concurrency.withSlotIfAvailable(five)(Effect.void)))
+      const waiting = yield* Effect.forkChild(elapsed(Concurrency.rateLimit(five)))
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* Fiber.join(waiting), 1000)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Option.isSome(yield* Concurrency.withSlotIfAvailable(five)(Effect.void)))
+    }).pipe(Effect.provide(Concurrency.layer({
+      tagLimits: { api: { limit: "unbounded", rate: { count: 5, per: "1 second", burst: 10 } } }
+    }))))
+
+  it.effect("PF-18 asking for the rate of a limit that has none is an error listing those limits", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Concurrency.rateLimit({ tags: ["db", "api", "mail"] }))
+      assert.deepStrictEqual(Refusal.died(exit), { _tag: "MissingLimits", limits: ["db", "mail"] })
+    }).pipe(Effect.provide(Concurrency.layer({
+      tagLimits: { api: { limit: 1, rate: { count: 5, per: "1 second" } }, db: 1, mail: 2 }
+    }))))
 
   it.effect("PF-23 between attempts withRetry holds neither slot nor tag, so another takes its turn", () =>
     Effect.gen(function*() {

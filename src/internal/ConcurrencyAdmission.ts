@@ -177,6 +177,8 @@ export class Admission {
 
   /** It was let in and never began: as if it had not asked. */
   unstart(slot: Slot): void {
+    // Later, what it took has come back by itself.
+    if (slot.since !== since(slot.clock)) return
     slot.needs?.counters.forEach((counter, i) => {
       if (counter.pace === undefined) return
       counter.pace.giveBack(slot.needs!.weights[i]!)

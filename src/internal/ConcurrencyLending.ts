@@ -3,6 +3,7 @@
  * before new work. The lines and the counters are `Admission`'s.
  */
 import type { Admission } from "./ConcurrencyAdmission.ts"
+import { weightHeld } from "./ConcurrencyHolders.ts"
 import { type FairKey, idleKey } from "./ConcurrencyKeys.ts"
 import {
   Away,
@@ -300,7 +301,8 @@ export class Lending {
     slot.phase = Away
     const needs = slot.needs!
     slot.suspended()
-    if (!needs.holds && slot.shares === undefined && slot.pins === undefined) return this.admission.untake(slot, needs)
+    const plain = !needs.holds && slot.shares === undefined && slot.pins === undefined && slot.skips === undefined
+    if (plain) return this.admission.untake(slot, needs)
     for (let i = 0; i < needs.counters.length; i++) {
       const counter = needs.counters[i]!
       if (skipped(slot, counter)) continue
@@ -312,15 +314,22 @@ export class Lending {
         this.admission.touch(now)
       }
     }
-    // What was taken away from it and would have stayed stays away.
-    const kept = slot.skips?.filter((counter) => this.persists(slot, counter))
-    slot.skips = kept === undefined || kept.length === 0 ? undefined : kept
+    if (slot.skips !== undefined) this.keepSkips(slot, slot.skips)
     if (slot.shares !== undefined) {
       for (const share of slot.shares.values()) {
         share.active -= share.limit
         this.admission.touch(share)
       }
     }
+  }
+
+  /** It takes back what it went without, but for what would have stayed, and what a `withSlot` inside it has asked for since. */
+  private keepSkips(slot: Slot, skips: ReadonlyArray<Counter>): void {
+    const inside = [...this.admission.holders].filter((one) => one.region && one.run === slot)
+    const kept = skips.filter((counter) =>
+      this.persists(slot, counter) || inside.some((one) => weightHeld(one, current(counter)) > 0)
+    )
+    slot.skips = kept.length === 0 ? undefined : kept
   }
 
   takeBack(slot: Slot): void {

@@ -121,7 +121,7 @@ export class Shared {
       const known = old ?? this.table.disabled.get(tag)
       const off = typeof limit === "object" && limit.enabled === false
       const same = old !== undefined && !off && old.hold === made.hold ? old : undefined
-      const counter = same ?? this.heir(made, known)
+      const counter = same ?? this.heir(made, known, !off)
       if (known !== undefined && typeof limit === "object") setRate(where, counter, limit.rate, now)
       if (same !== undefined) {
         const lowered = made.limit < same.limit
@@ -143,13 +143,17 @@ export class Shared {
   }
 
   /** The limit that takes the place of `known`, with nobody in it. What its rate has available, and its pause, stay. */
-  private heir(made: Counter, known: Counter | undefined): Counter {
+  private heir(made: Counter, known: Counter | undefined, on: boolean): Counter {
     const pace = known?.pace
     if (pace !== undefined) {
       pace.timer?.cancel()
       made.pace = pace
       known!.pace = undefined
-      for (const counter of pace.counters.splice(0, Infinity, made)) this.unpace(counter)
+      // Whoever waits for the rate alone goes on waiting, unless it is switched off.
+      const alone = pace.counters[1]
+      pace.counters.splice(0, Infinity, made)
+      if (alone !== undefined && on) pace.counters.push(alone)
+      else if (alone !== undefined) this.unpace(alone)
     }
     return made
   }
@@ -195,7 +199,7 @@ export class Shared {
       const known = old ?? this.table.disabled.get(tag)
       if (known === undefined) return false
       if (on === (old !== undefined)) return true
-      const heir = this.heir(new Counter("tag", tag, known.limit, known.hold), known)
+      const heir = this.heir(new Counter("tag", tag, known.limit, known.hold), known, on)
       if (old !== undefined) this.forget(old)
       this.table.place(heir, on)
       this.changed()
