@@ -8,15 +8,18 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Concurrency from "./Concurrency.ts"
 import type { InvalidOptionError } from "./InvalidOptionError.ts"
 import * as Scheduler from "./Scheduler.ts"
 import * as Supervisor from "./Supervisor.ts"
-import type * as TaskRun from "./TaskRun.ts"
+import * as TaskRun from "./TaskRun.ts"
 
+/** A lane without a budget of its own has its supervisor's. */
 export interface LaneOptions extends Omit<Scheduler.LayerOptions, "lane"> {
   /** False: declared, and refusing work until `Lanes.start`. Default true. */
   readonly start?: boolean | undefined
@@ -31,6 +34,7 @@ export interface Options {
 
 export interface LaneInfo {
   readonly name: string
+  /** Whether it takes new work. */
   readonly state: "running" | "stopped"
   readonly isDefault: boolean
 }
@@ -81,7 +85,7 @@ export const get = (name: string): Effect.Effect<Scheduler.Scheduler["Service"],
 export const add = (name: string, options?: LaneOptions): Effect.Effect<void, LaneError | InvalidOptionError, Lanes> =>
   Lanes.use((lanes) => lanes.add(name, options))
 
-/** Starts a lane that was stopped or never started; one that runs is left as it is. */
+/** Starts a lane that was stopped or never started, after its stop where that is going on; one that runs is left as it is. */
 export const start = (name: string): Effect.Effect<void, LaneError, Lanes> => Lanes.use((lanes) => lanes.start(name))
 
 /** Closes the lane's scheduler, within the budget of its options or this one. The lane can be started again. */
@@ -121,12 +125,23 @@ export class LaneError extends Data.TaggedError("LaneError")<{ readonly lane: st
 
 // ─── how it is made
 
-/** A lane that runs has a scope of its own, which holds its scheduler and its place in the supervisor. */
 interface Lane {
   readonly name: string
   readonly options: Scheduler.LayerOptions
-  live: { readonly scope: Scope.Closeable; readonly scheduler: Scheduler.Scheduler["Service"] } | undefined
+  live: Live | undefined
 }
+
+/** What a lane is from a start until its stop is over. */
+interface Live {
+  readonly scheduler: Scheduler.Scheduler["Service"]
+  /** Leaves its place to the next. The runs that asked for the stop from inside go on; their scheduler lasts as long. */
+  readonly retire: Effect.Effect<void>
+}
+
+const nothing: Supervisor.Report = { drained: 0, interrupted: 0, abandoned: 0, stragglers: [] }
+
+/** Never the shorter budget. */
+const unhurried: Supervisor.Budget = { gracePeriod: "Infinity" }
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const context = yield* Effect.context<Supervisor.Supervisor>()
@@ -152,24 +167,42 @@ const make = Effect.fnUntraced(function*(options: Options) {
       ? Effect.fail(new LaneError({ lane: lane.name, reason: { _tag: "NotStarted" } }))
       : Effect.succeed(lane.live.scheduler)
 
+  const isRunning = ({ live }: Lane): Effect.Effect<boolean> =>
+    live === undefined ? Effect.succeed(false) : Effect.map(live.scheduler.stats, ({ isClosed }) => !isClosed)
+
+  const opening = Semaphore.makeUnsafe(1)
+
   const open = (lane: Lane): Effect.Effect<void, LaneError> =>
-    Effect.uninterruptible(Effect.suspend(() => {
-      if (lane.live !== undefined) return Effect.void
-      const own = Scope.forkUnsafe(scope, "sequential")
-      const opened = Effect.gen(function*() {
-        yield* supervisor.add({
-          name: `lane ${lane.name}`,
-          phase: "lanes",
-          stop: (left) => lane.live === undefined ? Effect.void : lane.live.scheduler.closeWith(left)
-        })
-        // A scheduler of its own: built anew each start.
-        const built = yield* Layer.buildWithScope(
-          Layer.fresh(Scheduler.layer({ ...lane.options, lane: lane.name })),
-          own
+    Effect.suspend(() =>
+      lane.live === undefined
+        ? opening.withPermit(Effect.suspend(() => lane.live === undefined ? begin(lane) : Effect.void))
+        : Effect.flatMap(
+          isRunning(lane),
+          (yes) => yes ? Effect.void : Effect.andThen(close(lane, unhurried), open(lane))
         )
-        lane.live = { scope: own, scheduler: Context.get(built, Scheduler.Scheduler) }
-      }).pipe(Scope.provide(own), Effect.provideContext(base))
+    )
+
+  const begin = (lane: Lane): Effect.Effect<void, LaneError> =>
+    Effect.uninterruptible(Effect.suspend(() => {
+      const own = Scope.forkUnsafe(scope, "sequential")
+      const place = Scope.forkUnsafe(own, "sequential")
+      const added = supervisor.add({ name: `lane ${lane.name}`, phase: "lanes", stop: (left) => close(lane, left) })
+      const opened = Effect.gen(function*() {
+        yield* Scope.provide(added, place)
+        // A scheduler of its own: built anew each start.
+        const layer = Layer.fresh(Scheduler.layer({ ...lane.options, lane: lane.name }))
+        const scheduler = Context.get(yield* Layer.buildWithScope(layer, own), Scheduler.Scheduler)
+        const retire = yield* Effect.cached(Effect.gen(function*() {
+          yield* Scope.close(place, Exit.void)
+          lane.live = undefined
+          const left = yield* scheduler.runs
+          if (left.length === 0) return yield* Scope.close(own, Exit.void)
+          Effect.runForkWith(base)(Effect.andThen(TaskRun.awaitAll(left), Scope.close(own, Exit.void)))
+        }))
+        lane.live = { scheduler, retire }
+      })
       return opened.pipe(
+        Effect.provideContext(base),
         Effect.catchTag(
           "NameTakenError",
           () => Effect.fail(new LaneError({ lane: lane.name, reason: { _tag: "Duplicate" } }))
@@ -178,23 +211,28 @@ const make = Effect.fnUntraced(function*(options: Options) {
       )
     }))
 
+  /** Whoever waits for it may be interrupted: the stop goes on. */
   const close = (lane: Lane, budget: Supervisor.Budget | undefined): Effect.Effect<Supervisor.Report> =>
-    Effect.uninterruptible(Effect.suspend(() => {
+    Effect.suspend(() => {
       const { live } = lane
-      if (live === undefined) return Effect.succeed({ drained: 0, interrupted: 0, abandoned: 0, stragglers: [] })
-      const stopped = budget === undefined ? live.scheduler.close : live.scheduler.closeWith(budget)
-      return Effect.tap(stopped, () => {
-        if (lane.live === live) lane.live = undefined
-        return Scope.close(live.scope, Exit.void)
-      })
-    }))
+      if (live === undefined) return Effect.succeed(nothing)
+      const closed = budget === undefined ? live.scheduler.close : live.scheduler.closeWith(budget)
+      const retired = Effect.uninterruptible(Effect.tap(closed, live.retire))
+      return Effect.flatMap(Effect.forkDetach(retired, { startImmediately: true }), Fiber.join)
+    })
 
   const add = Effect.fnUntraced(function*(where: string, name: string, { start, ...rest }: LaneOptions) {
     const no = (_tag: "Reserved" | "Duplicate") => new LaneError({ lane: name, reason: { _tag } })
     if (name === "" || name === "default" || name.startsWith("tasklayer")) return yield* no("Reserved")
     if (lanes.has(name)) return yield* no("Duplicate")
     yield* Concurrency.orFail(() => Scheduler.check(where, rest))
-    const lane: Lane = { name, options: { id: `${name}-${Supervisor.freshId()}`, ...rest }, live: undefined }
+    const options = {
+      ...rest,
+      id: rest.id ?? `${name}-${Supervisor.freshId()}`,
+      gracePeriod: rest.gracePeriod ?? supervisor.budget.gracePeriod,
+      interruptTimeout: rest.interruptTimeout ?? supervisor.budget.interruptTimeout
+    }
+    const lane: Lane = { name, options, live: undefined }
     lanes.set(name, lane)
     if (start !== false) yield* Effect.onError(open(lane), () => Effect.sync(() => lanes.delete(name)))
     chosen ??= name
@@ -206,12 +244,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
     start: (name) => Effect.flatMap(find(name), open),
     stop: (name, budget) => Effect.flatMap(find(name), (lane) => close(lane, budget)),
     setDefault: (name) => Effect.map(find(name), (lane) => void (chosen = lane.name)),
-    list: Effect.sync(() =>
-      [...lanes.values()].map(({ live, name }) => ({
-        name,
-        state: live === undefined ? "stopped" : "running",
-        isDefault: name === chosen
-      }))
+    list: Effect.suspend(() =>
+      Effect.forEach([...lanes.values()], (lane) =>
+        Effect.map(isRunning(lane), (yes) => ({
+          name: lane.name,
+          state: yes ? "running" : "stopped",
+          isDefault: lane.name === chosen
+        })))
     )
   }
   // Names in the program: what is wrong with them is a defect, as with every option of a Layer.

@@ -5,7 +5,7 @@
  * `interruptTimeout` to clean up, and what ignores that is abandoned by name. Every caller of a stop gets the same report. Members stop in
  * phases: triggers, workers, lanes, pool.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
@@ -96,8 +96,9 @@ export interface Addition<in out R = never> extends Omit<ForkOptions, "name"> {
   /** Runs as a fiber of the supervisor. */
   readonly run?: Effect.Effect<unknown, unknown, R> | undefined
   /**
-   * Called when its phase stops. Given as a function, it is told what is left of the budget, and told again when that becomes less; it is
-   * then waited for until the interrupt timeout. A `Report` it returns is added to the report.
+   * Called when its phase stops, and interrupted with the rest when the grace period is over. Given as a function, it is told what is left of
+   * the budget, again whenever somebody else asks for the stop, and is waited for until the interrupt timeout. A `Report` it returns is
+   * added to the report.
    */
   readonly stop?: Effect.Effect<unknown> | ((left: Budget) => Effect.Effect<unknown>) | undefined
   /** Its word in the status tree. */
@@ -128,6 +129,8 @@ export type SupervisorEvent =
 
 interface Service {
   readonly id: string
+  /** What its own stop may take; lanes and workers without one of their own take it over. */
+  readonly budget: Budget
   /** Resources acquired into it are released after the members ended. */
   readonly scope: Scope.Scope
   readonly fork: <A, E, R>(
@@ -158,6 +161,7 @@ export class Supervisor extends Context.Service<Supervisor, Service>()("tasklaye
 /** A supervisor that stops when the scope closes. */
 export const make = (options?: Options): Effect.Effect<Supervisor["Service"], never, Scope.Scope> =>
   Effect.gen(function*() {
+    const home = yield* Effect.context<never>()
     const group = yield* Effect.sync(() => {
       const where = "Supervisor.make"
       const strategy = options?.strategy ?? "one-for-one"
@@ -165,16 +169,19 @@ export const make = (options?: Options): Effect.Effect<Supervisor["Service"], ne
         const rule = `must be "one-for-one" or "one-for-all"`
         throw new InvalidOptionError({ where, field: "strategy", rule, value: strategy })
       }
-      return new Group(options?.id ?? freshId(), checkBudget(where, options), strategy === "one-for-all")
+      return new Group(home, options?.id ?? freshId(), checkBudget(where, options), strategy === "one-for-all")
     })
     const scope = yield* Scope.make("sequential")
     yield* Effect.addFinalizer((exit) =>
       Effect.ensuring(
-        Effect.flatMap(group.stop(group.budget), (report) => logReport("supervisor", group, report)),
+        Effect.flatMap(group.stop(group.budget), (report) => {
+          group.leaveNobody()
+          return logReport("supervisor", group, report)
+        }),
         Scope.close(scope, exit)
       )
     )
-    return serviceOf(group, scope)
+    return serviceOf(group, scope, options ?? {})
   })
 
 /** A supervisor that lives as long as the Layer. */
@@ -243,7 +250,11 @@ export { NameTakenError, SupervisorClosed, SupervisorFailed } from "./internal/S
 /** @internal */
 export { checkBudget, type CheckedBudget, freshId, logReport, logStop, Members, type Owned }
 
-const serviceOf = (group: Group, scope: Scope.Scope): Supervisor["Service"] => {
+const serviceOf = (
+  group: Group,
+  scope: Scope.Scope,
+  { gracePeriod, interruptTimeout }: Budget
+): Supervisor["Service"] => {
   const stop = (budget: CheckedBudget) =>
     Effect.suspend(() =>
       Effect.andThen(
@@ -253,6 +264,7 @@ const serviceOf = (group: Group, scope: Scope.Scope): Supervisor["Service"] => {
     )
   return {
     id: group.id,
+    budget: { gracePeriod, interruptTimeout },
     scope,
     fork: (effect, options) => group.fork(effect, options),
     add: (addition) => group.add(addition),
@@ -267,10 +279,6 @@ const serviceOf = (group: Group, scope: Scope.Scope): Supervisor["Service"] => {
       group.stopped,
       (report) => group.failure === undefined ? Effect.succeed(report) : Effect.fail(group.failure)
     ),
-    bailOut: (reason, code = 1) =>
-      Effect.withFiber((fiber) => {
-        group.fail({ name: "bailOut", reason, code, cause: Cause.empty }, fiber.context)
-        return Effect.void
-      })
+    bailOut: (reason, code = 1) => group.bailOut(reason, code)
   }
 }

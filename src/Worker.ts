@@ -85,7 +85,7 @@ export type StartError = LaneError | Supervisor.NameTakenError
 
 type Hook = Effect.Effect<unknown, never, any>
 
-/** The budget is that of `scoped` and `layer`, when the scope closes; the supervisor has its own. */
+/** The budget is that of `scoped` and `layer`, when the scope closes. Default: the supervisor's. */
 export interface Options<in Args extends ReadonlyArray<any> = [], in E = never>
   extends Pick<Concurrency.Demand, "tags" | "weight" | "priority" | "key">, Supervisor.Budget
 {
@@ -200,8 +200,8 @@ export const queue = <A, E, R, Args extends ReadonlyArray<any> = [], O extends Q
   }))
 
 /**
- * Makes a worker and starts it with these arguments. It stops when the scope closes: by its `onStop` if it was given a `gracePeriod`, and is
- * interrupted when that is over.
+ * Makes a worker and starts it with these arguments. It stops when the scope closes: by its `onStop` if there is a `gracePeriod`, its own or
+ * its supervisor's, and is interrupted when that is over.
  */
 export const scoped = <W extends Worker<any, unknown>, E, R>(
   worker: Effect.Effect<W, E, R>,

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
@@ -606,8 +607,9 @@ describe("rates", () => {
       yield* Fiber.join(all)
       assert.deepStrictEqual(said, ["a@2000", "b@3000", "c@4000"])
     }).pipe(
-      Effect.provide(Scheduler.layerInline),
-      Effect.provide(Concurrency.layer({ tagLimits: { api: rate(1, "1 second") } }))
+      Effect.provide(
+        Layer.provideMerge(Scheduler.layerInline, Concurrency.layer({ tagLimits: { api: rate(1, "1 second") } }))
+      )
     ))
 
   it.effect("a refusal names every rate that had no token", () =>

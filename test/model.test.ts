@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
@@ -666,10 +666,15 @@ const play = (number: number): Effect.Effect<string | undefined> => {
       const stuck = states.filter(([, state]) => state._tag !== "Finished")
       return `${left} never settle: ${JSON.stringify(stuck)} ${JSON.stringify(yield* concurrency.list)}`
     }
-    for (const { scope } of round.schedulers) yield* Scope.close(scope, Exit.void)
-    // Leases that nobody gave back.
+    // Leases that nobody gave back, and who waits for them with no handle on it.
     yield* TestClock.adjust("1 second")
     yield* turns(20)
+    const closing = yield* Effect.forEach(
+      round.schedulers,
+      ({ scope }) => Effect.forkDetach(Scope.close(scope, Exit.void))
+    )
+    yield* TestClock.adjust("1 second")
+    yield* Fiber.awaitAll(closing)
     if (round.wrong !== undefined) return round.wrong
     for (const info of yield* concurrency.list) {
       if (info.active !== 0 || info.waiting !== 0 || info.holders.length > 0) return `left: ${JSON.stringify(info)}`

@@ -9,9 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { TestClock } from "effect/testing"
-import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import { Concurrency, Periodic, Scheduler, Supervisor, Task, TaskRun, Trigger } from "../src/index.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import * as LogBook from "./suites/LogBook.ts"
@@ -256,4 +257,82 @@ describe("FL", () => {
       const db = yield* Concurrency.read("db")
       assert.strictEqual(db._tag === "Some" && db.value.active, 0)
     }).pipe(Effect.provide(pool(1, { tagLimits: { db: 1 } }))))
+})
+
+describe("FL: schedules and callbacks", () => {
+  const ground = Layer.mergeAll(Supervisor.layer(), Scheduler.layerUnbounded)
+
+  /** A task, and the seconds at which it ran. */
+  const callback = (name: string) => {
+    const ran: Array<number> = []
+    const note = Effect.map(Clock.currentTimeMillis, (now) => ran.push(now / 1000))
+    return { task: Task.make(name, note), ran }
+  }
+
+  it.effect("FL-14 every with delay and jitter: first at the delay, then gaps of the interval and up to the jitter", () =>
+    Effect.gen(function*() {
+      const { ran, task } = callback("every")
+      yield* Layer.build(Periodic.every("10 seconds", { delay: "3 seconds", jitter: "2 seconds" })(task))
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(ran[0], 3)
+      const gaps = ran.slice(1).map((at, i) => Math.round((at - ran[i]!) * 1000))
+      assert.isAtLeast(gaps.length, 149)
+      assert.isTrue(gaps.every((gap) => gap >= 10_000 && gap <= 12_000), `${gaps}`)
+      assert.isAbove(Math.max(...gaps), 11_000)
+      assert.isBelow(Math.min(...gaps), 11_000)
+    }).pipe(Effect.provide(ground)))
+
+  it.effect("FL-14 a callback is registered before the start and counts from there", () =>
+    Effect.gen(function*() {
+      const periodic = callback("periodic")
+      const once = callback("once")
+      const registered = Layer.mergeAll(
+        Periodic.layer(periodic.task, Trigger.every("2 seconds", { delay: "5 seconds" })),
+        Periodic.layer(once.task, Trigger.every("5 seconds"), { times: 1 })
+      )
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([periodic.ran, once.ran], [[], []])
+      yield* Layer.build(registered)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual([periodic.ran, once.ran], [[65, 67, 69], [65]])
+    }).pipe(Effect.provide(ground)))
+
+  const crontab: ReadonlyArray<[field: string, expression: string, of: (date: Date) => number, ReadonlyArray<number>]> =
+    [
+      ["months", "0 0 1 1,4,*/6,8-9 *", (date) => date.getUTCMonth() + 1, [1, 4, 7, 8, 9]],
+      ["days", "0 0 */6,1,4,8-9 * *", (date) => date.getUTCDate(), [1, 4, 7, 8, 9, 13, 19, 25, 31]],
+      ["hours", "0 8-9,*/6,1,4 * * *", (date) => date.getUTCHours(), [0, 1, 4, 6, 8, 9, 12, 18]],
+      ["minutes", "*/16 * * * *", (date) => date.getUTCMinutes(), [0, 16, 32, 48]],
+      ["Sunday as 0", "0 0 * * 0", (date) => date.getUTCDay(), [0]],
+      ["Sunday as 7", "0 0 * * 7", (date) => date.getUTCDay(), [0]]
+    ]
+  for (const [field, expression, of, expected] of crontab) {
+    it(`FL-16 crontab ${field}: ${expression} is due at ${expected.join(", ")} and at nothing else`, () => {
+      const found = new Set<number>()
+      let due = Trigger.next(Trigger.cron(expression), "2023-12-31T23:59:59Z")
+      for (
+        ;
+        due !== undefined && DateTime.toEpochMillis(due) < Date.UTC(2025, 0, 1);
+        due = Trigger.cron(expression).next(due)
+      ) {
+        found.add(of(DateTime.toDateUtc(due)))
+      }
+      assert.deepStrictEqual([...found].sort((a, b) => a - b), [...expected])
+    })
+  }
+
+  it.effect("FL-16 minute 61, 0-61 and a timestamp without an offset are typed errors", () =>
+    Effect.gen(function*() {
+      for (const minute of ["61", "0-61"]) {
+        const error = yield* Effect.flip(Trigger.check(Trigger.cron(`${minute} * * * *`)))
+        assert.deepStrictEqual([error._tag, error.field, error.value], ["InvalidOptionError", "minute", minute])
+      }
+      const naive = "2026-01-01T00:00:00"
+      const error = yield* Effect.flip(Trigger.check(Trigger.at(naive)))
+      assert.deepStrictEqual([error._tag, error.field, error.value], ["InvalidOptionError", "instant", naive])
+      const hourly = Trigger.cron("0 * * * *")
+      assert.throws(() => Trigger.next(hourly, naive), "Trigger.next: after must be an instant")
+      assert.throws(() => Trigger.upcoming(hourly, 1, naive), "Trigger.upcoming: after must be an instant")
+      assert.isDefined(Trigger.next(hourly, `${naive}Z`))
+    }))
 })

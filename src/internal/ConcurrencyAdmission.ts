@@ -168,9 +168,12 @@ export class Admission {
       if (plain) {
         if (phase === Held) this.untake(slot, needs)
       } else this.lending.giveUpHolds(slot, needs, phase === Held)
-      const cap = needs.counters[needs.counters.length - 1]
-      if (cap !== undefined && cap.kind === "key" && --cap.live === 0) cap.onIdle?.()
+      for (let i = 0; i < needs.counters.length; i++) {
+        const counter = needs.counters[i]!
+        if (counter.tracked && --counter.live === 0) counter.onIdle?.()
+      }
     }
+    slot.revoked = undefined
     slot.skips = undefined
     slot.phase = Pending
   }
@@ -249,8 +252,6 @@ export class Admission {
     else {
       const needs = slot.needs!
       this.takeAll(slot, needs.counters, needs.weights)
-      const cap = needs.counters[needs.counters.length - 1]
-      if (cap !== undefined && cap.kind === "key") cap.live++
       if (needs.holds) this.holding++
       slot.phase = Held
     }
@@ -268,6 +269,7 @@ export class Admission {
   private takeAll(slot: Slot, counters: ReadonlyArray<Counter>, weights: ReadonlyArray<number>): void {
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
+      if (counter.tracked) counter.live++
       if (counter.kind === "pool") counter.active += slot.poolTaken = counter.take(weights[i]!)
       else counter.active += weights[i]!
     }

@@ -92,7 +92,24 @@ export class TagTable {
       return counter
     }
     const limit = this.find(tag)
-    return limit === undefined ? undefined : this.make(tag, limit)
+    if (limit === undefined) return undefined
+    if (this.counters.size >= this.sweepAt) this.sweep()
+    const made = this.make(tag, limit)
+    if (made !== undefined) made.tracked = true
+    return made
+  }
+  /** Demands that were worked out before are stale. */
+  onSweep: () => void = () => {}
+  private sweepAt = 1000
+  /** The function knows them again: those that nobody has, or waits for, go, unless their rate remembers something. */
+  private sweep(): void {
+    for (const [tag, counter] of this.counters) {
+      if (counter.tracked && counter.live === 0 && counter.waiting === 0 && counter.pace === undefined) {
+        this.counters.delete(tag)
+      }
+    }
+    this.sweepAt = Math.max(1000, this.counters.size * 2)
+    this.onSweep()
   }
   /** False when there was none, on or off. */
   remove(tag: string): boolean {
@@ -227,6 +244,7 @@ export class Limits {
     this.reserved = reserved
     this.classes = reserved?.map(() => new Counter("class", "maxParallelism", 0, false))
     this.admission = admission
+    for (const table of [shared, own]) if (table !== undefined) table.onSweep = () => void admission.version++
     this.shared = shared
     this.own = own
     this.pool = pool

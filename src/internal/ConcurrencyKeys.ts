@@ -32,7 +32,10 @@ export class KeyClock {
     if (key === undefined) {
       const cap = name === undefined || this.cap === Infinity ? undefined : new Counter("key", name, this.cap, false)
       key = new FairKey(this, name, name === undefined ? 1 : this.weightOf(name), this.virtual, cap)
-      if (cap !== undefined) cap.onIdle = () => this.idle(key!)
+      if (cap !== undefined) {
+        cap.tracked = true
+        cap.onIdle = () => this.idle(key!)
+      }
       this.keys.set(name, key)
     }
     return key

@@ -12,6 +12,7 @@ import * as Fiber from "effect/Fiber"
 import type { AdmissionReason, Lease, LeaseOptions, WithLeaseOptions } from "../Concurrency.ts"
 import { InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { checkDuration } from "./ConcurrencyDemand.ts"
+import { Held } from "./ConcurrencyLine.ts"
 import { enterRegion, type Region } from "./ConcurrencyRegion.ts"
 import type { Shared } from "./ConcurrencyShared.ts"
 import { CurrentRegion, RunKey } from "./ConcurrencyWaiting.ts"
@@ -46,7 +47,8 @@ export class HeldLease implements Lease {
 
   /** Somebody took a tag of it away: the rest is worth nothing. */
   private get isRevoked(): boolean {
-    return this.region?.skips !== undefined && this.region.skips.length > 0
+    const { region } = this
+    return region !== undefined && (region.phase !== Held || (region.skips !== undefined && region.skips.length > 0))
   }
 
   /** Asks for the slot in a fiber of its own, and returns when it is there. */

@@ -141,6 +141,7 @@ export class Lending {
     counter.heldBy?.delete(slot)
     counter.active -= needs.weights[needs.counters.indexOf(own)]!
     ;(slot.skips ??= []).push(own)
+    ;(slot.revoked ??= []).push(own)
     this.admission.touch(counter)
     this.admission.drain()
     return true
@@ -323,11 +324,12 @@ export class Lending {
     }
   }
 
-  /** It takes back what it went without, but for what would have stayed, and what a `withSlot` inside it has asked for since. */
+  /** It takes back what it went without, but for what would have stayed, what an operator took, and what a `withSlot` inside it has asked for since. */
   private keepSkips(slot: Slot, skips: ReadonlyArray<Counter>): void {
     const inside = [...this.admission.holders].filter((one) => one.region && one.run === slot)
     const kept = skips.filter((counter) =>
-      this.persists(slot, counter) || inside.some((one) => weightHeld(one, current(counter)) > 0)
+      this.persists(slot, counter) || slot.revoked?.includes(counter) === true ||
+      inside.some((one) => weightHeld(one, current(counter)) > 0)
     )
     slot.skips = kept.length === 0 ? undefined : kept
   }

@@ -25,7 +25,8 @@ export class Counter {
   heldBy: Set<Slot> | undefined = undefined
   /** How often, beside how much at once. */
   pace: Pace | undefined = undefined
-  /** Of a cap: the slots that have it, or lent it and take it back; told when none is left. */
+  /** Forgotten when idle: the slots that have it, or lent it and take it back, are counted, and `onIdle` told when none is left. */
+  tracked = false
   live = 0
   onIdle: (() => void) | undefined = undefined
   /** That it alone is waited for, said once. */
@@ -175,6 +176,13 @@ export abstract class Slot {
   set aged(value: object | undefined) {
     if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).aged = value
   }
+  /** Limits an operator took from it, for good. */
+  get revoked(): Array<Counter> | undefined {
+    return this.rare === undefined ? undefined : this.rare.revoked
+  }
+  set revoked(value: Array<Counter> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).revoked = value
+  }
   /** The priority it was given, where it has risen since. */
   get grade(): number | undefined {
     return this.rare === undefined ? undefined : this.rare.grade
@@ -210,6 +218,7 @@ class RareSlot {
   skips: Array<Counter> | undefined = undefined
   aged: object | undefined = undefined
   grade: number | undefined = undefined
+  revoked: Array<Counter> | undefined = undefined
 }
 
 /** One fiber waiting: for other slots (`targets`), for limits (`acquire`), or for something outside. */

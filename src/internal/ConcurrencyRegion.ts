@@ -297,6 +297,7 @@ const tooMuch = ({ counters }: Needs, weight: number): AdmissionReason | undefin
 const warnOfMissing = (shared: Shared, where: string, tags: ReadonlyArray<string>): Effect.Effect<void> => {
   const missing = tags.filter((tag) => !shared.isKnown(tag) && !shared.warned.has(tag))
   if (missing.length === 0) return Effect.void
+  if (shared.warned.size >= 1000) shared.warned.clear()
   for (const tag of missing) shared.warned.add(tag)
   return Effect.logWarning(`${where}: there is no limit for ${missing.map((tag) => `"${tag}"`).join(", ")}`)
 }

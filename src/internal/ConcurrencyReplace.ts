@@ -1,7 +1,7 @@
 /** The newest wins: room made by interrupting who came before. */
 import type { Admission } from "./ConcurrencyAdmission.ts"
 import { weightHeld } from "./ConcurrencyHolders.ts"
-import { current, type Slot } from "./ConcurrencyLine.ts"
+import { type Counter, current, type Slot } from "./ConcurrencyLine.ts"
 
 /** Slots on their way out: what they hold comes free without another interruption. */
 const leaving = new WeakSet<Slot>()
@@ -33,19 +33,24 @@ export const interruptInTheWay = (admission: Admission): void => {
     const around = new Set<Slot>()
     for (let one: Slot | undefined = slot; one !== undefined; one = one.enclosing) around.add(one)
     let holders: Array<Slot> | undefined
-    line.needs.counters.forEach((counter, i) => {
+    // The narrow limits first: who gives room there often gives it in the pool too.
+    const order = line.needs.counters.map((counter, i) => [counter, i] as const).sort(([a], [b]) => width(a) - width(b))
+    for (const [counter, i] of order) {
       const now = current(counter)
       let over = now.active + now.take(line.needs.weights[i]!) - now.limit
-      if (over <= 0) return
-      holders ??= [...admission.holders].filter((holder) => holder.seq < slot.seq && !around.has(holder)).sort(byAge)
+      if (over <= 0) continue
+      holders ??= [...admission.holders].sort(byAge)
+      for (const holder of holders) if (leaving.has(holder)) over -= weightHeld(holder, now)
       for (const holder of holders) {
-        const weight = over > 0 ? weightHeld(holder, now) : 0
+        if (over <= 0) break
+        if (leaving.has(holder) || holder.seq >= slot.seq || around.has(holder)) continue
+        const weight = weightHeld(holder, now)
         if (weight === 0) continue
         over -= weight
-        if (!leaving.has(holder)) out.push(holder)
+        out.push(holder)
         leaving.add(holder)
       }
-    })
+    }
   }
   if (out.length === 0) return
   admission.atOnce(() => {
@@ -59,5 +64,7 @@ const full = ({ line }: Slot) =>
     line.needs.counters.map(current).filter((counter, i) =>
       counter.active + counter.take(line.needs.weights[i]!) > counter.limit
     )
+
+const width = ({ kind }: Counter): number => kind === "pool" ? 2 : kind === "class" ? 1 : 0
 
 const byAge = (a: Slot, b: Slot): number => a.since !== b.since ? a.since - b.since : a.seq - b.seq

@@ -138,6 +138,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   get lane(): string | undefined {
     return this.core.lane
   }
+  /** For the report of a stop: nothing of it ran. */
+  get notWork(): boolean {
+    return this.ending === "refused"
+  }
   get clock(): Clock.Clock {
     return this.origin.clock
   }

@@ -32,21 +32,14 @@ class SupervisedFiber implements Owned {
   readonly since: number
   readonly essential: boolean
   /** The addition it is the `run` of. */
-  readonly addition: Added | undefined
-  constructor(
-    group: Group,
-    phase: Phase,
-    name: string,
-    since: number,
-    essential: boolean,
-    addition: Added | undefined
-  ) {
+  readonly of: Added | undefined
+  constructor(group: Group, phase: Phase, name: string, since: number, essential: boolean, of: Added | undefined) {
     this.group = group
     this.phase = phase
     this.name = name
     this.since = since
     this.essential = essential
-    this.addition = addition
+    this.of = of
   }
   readonly interruptUnsafe = (): void => this.fiber?.interruptUnsafe()
   readonly abandon = (): void => {}
@@ -58,19 +51,24 @@ class StopCall implements Owned {
   after: Owned | undefined
   exempt = false
   told = false
-  readonly uncounted = true
+  readonly notWork = true
   fiber: Fiber.Fiber<unknown, unknown> | undefined
+  readonly group: Group
+  readonly phase: Phase
   readonly name: string
   readonly since: number
-  private readonly interruptible: boolean
-  constructor(name: string, since: number, interruptible: boolean) {
-    this.name = name
+  readonly of: Added
+  constructor(group: Group, since: number, of: Added) {
+    this.group = group
+    this.phase = of.phase
+    this.name = of.addition.name
     this.since = since
-    this.interruptible = interruptible
+    this.of = of
   }
   // One that was told the budget ends by itself, and has a report to bring.
-  readonly interruptUnsafe = (): void => this.interruptible ? this.fiber?.interruptUnsafe() : undefined
-  readonly abandon = (): void => {}
+  readonly interruptUnsafe = (): void =>
+    typeof this.of.addition.stop === "function" ? undefined : this.fiber?.interruptUnsafe()
+  readonly abandon = (): void => this.fiber?.interruptUnsafe()
 }
 
 /** What was given to `Supervisor.add`, as long as it is there. */
@@ -78,11 +76,14 @@ interface Added {
   readonly addition: Addition<any>
   readonly phase: Phase
   readonly since: number
+  stopping: StopCall | undefined
+  /** Its scope has closed: what is left of it is the end of its `run`. */
+  isRemoved: boolean
 }
 
-/** The supervised fibers a fiber is inside of. */
-const CurrentMembers: Context.Reference<ReadonlyArray<SupervisedFiber>> = Context.Reference<
-  ReadonlyArray<SupervisedFiber>
+/** The supervised fibers a fiber is inside of, or the call of a `stop`. */
+const CurrentMembers: Context.Reference<ReadonlyArray<SupervisedFiber | StopCall>> = Context.Reference<
+  ReadonlyArray<SupervisedFiber | StopCall>
 >("tasklayer/Supervisor/CurrentMembers", { defaultValue: () => [] })
 
 export class Group {
@@ -100,12 +101,15 @@ export class Group {
   private life: "running" | "stopping" | "closed" = "running"
   /** How many phases have begun to stop. */
   private begun = 0
-  private exempt: ReadonlyArray<SupervisedFiber> = []
+  /** Where a stop was asked for. Something that is stopped may be what asks: it is told in each of these. */
+  private readonly askers = new Set<Context.Context<never>>()
   private graceUntil = Infinity
   private killUntil = Infinity
   private readonly counted = { drained: 0, interrupted: 0, abandoned: 0 }
   private readonly stragglers: Array<string> = []
-  constructor(id: string, budget: CheckedBudget, oneForAll: boolean) {
+  private readonly home: Context.Context<never>
+  constructor(home: Context.Context<never>, id: string, budget: CheckedBudget, oneForAll: boolean) {
+    this.home = home
     this.id = id
     this.budget = budget
     this.oneForAll = oneForAll
@@ -139,7 +143,7 @@ export class Group {
   private get fibers(): ReadonlyArray<SupervisedFiber> {
     return phases.flatMap((phase) =>
       [...this.lists[phase]].filter((owned): owned is SupervisedFiber =>
-        owned instanceof SupervisedFiber && owned.addition === undefined
+        owned instanceof SupervisedFiber && owned.of === undefined
       )
     )
   }
@@ -196,62 +200,68 @@ export class Group {
 
   fork<A, E, R>(
     effect: Effect.Effect<A, E, R>,
-    options: ForkOptions | undefined,
-    addition?: Added
+    options: ForkOptions | undefined
   ): Effect.Effect<Fiber.Fiber<A, E>, never, R> {
-    return Effect.withFiber((parent) => {
-      const around = parent.getRef(CurrentMembers)
-      const inside = around.some((member) => member.group === this && member.fiber?.pollUnsafe() === undefined)
-      if (this.state !== "running" && !(this.state === "draining" && inside)) {
-        return Effect.die(new SupervisorClosed({ supervisor: this.id }))
+    return Effect.withFiber((asking) => {
+      const phase = options?.phase ?? "pool"
+      try {
+        checkPhase("Supervisor.fork", phase)
+        return Effect.succeed(this.own(asking, effect, options?.name ?? "fiber", phase, options, undefined))
+      } catch (error) {
+        return Effect.die(error)
       }
-      const clock = this.clock = parent.getRef(Clock.Clock)
-      const asked = options?.phase ?? "pool"
-      if (!phases.includes(asked)) {
-        const rule = `must be one of ${phases.map((phase) => `"${phase}"`).join(", ")}`
-        return Effect.die(new InvalidOptionError({ where: "Supervisor.fork", field: "phase", rule, value: asked }))
-      }
-      // Forked from inside after its phase has ended: the last one still waits for it.
-      const phase = this.lists[asked].state === "closed" ? "pool" : asked
-      const list = this.lists[phase]
-      const name = options?.name ?? "fiber"
-      const now = clock.currentTimeMillisUnsafe()
-      const member = new SupervisedFiber(this, phase, name, now, options?.essential === true, addition)
-      const restart = options?.restart
-      const body = restart === undefined ? effect : this.restarting(effect, restart, name)
-      const owned = Effect.provideService(body, CurrentMembers, [...around, member])
-      return Effect.map(Effect.forkDetach(owned), (fiber) => {
-        member.fiber = fiber
-        list.add(member)
-        if (this.listeners.size > 0) this.emit({ _tag: "MemberStarted", ...this.at(), name, phase })
-        fiber.addObserver((exit) => {
-          list.remove(member)
-          if (addition !== undefined && this.added.get(name) === addition) this.added.delete(name)
-          this.ended(member, exit, parent.context, clock)
-        })
-        return fiber
-      })
     })
   }
 
-  private ended(
-    member: SupervisedFiber,
-    exit: Exit.Exit<unknown, unknown>,
-    context: Context.Context<never>,
-    clock: Clock.Clock
-  ): void {
-    this.clock = clock
-    const { name, phase } = member
-    if (this.listeners.size > 0) this.emit({ _tag: "MemberEnded", ...this.at(), name, phase, exit })
+  /** In one step: a stop or an interruption finds either no fiber or one that has its place. */
+  private own<A, E, R>(
+    asking: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<A, E, R>,
+    name: string,
+    asked: Phase,
+    options: Pick<ForkOptions, "restart" | "essential"> | undefined,
+    addition: Added | undefined
+  ): Fiber.Fiber<A, E> {
+    const around = asking.getRef(CurrentMembers)
+    const inside = around.some((member) => member instanceof SupervisedFiber && member.group === this && isLive(member))
+    // Forked from inside after its phase has ended: the last one still waits for it.
+    const phase = this.lists[asked].state === "closed" ? "pool" : asked
+    const list = this.lists[phase]
+    if (this.state !== "running" && !(this.state === "draining" && inside && list.state !== "closed")) {
+      throw new SupervisorClosed({ supervisor: this.id })
+    }
+    const clock = this.clock = asking.getRef(Clock.Clock)
+    const now = clock.currentTimeMillisUnsafe()
+    const member = new SupervisedFiber(this, phase, name, now, options?.essential === true, addition)
+    list.add(member)
+    if (this.listeners.size > 0) this.emit({ _tag: "MemberStarted", ...this.at(), name, phase })
+    const body = options?.restart === undefined ? effect : this.restarting(effect, options.restart, name)
+    const owned = Effect.provideService(body, CurrentMembers, [...around, member])
+    const started = Effect.callback<A, E, R>((resume) => {
+      asking.currentDispatcher.scheduleTask(() => resume(owned), 0)
+    })
+    const fiber = member.fiber = Effect.runForkWith(asking.context as Context.Context<R>)(started)
+    fiber.addObserver((exit) => {
+      this.clock = clock
+      if (this.listeners.size > 0) this.emit({ _tag: "MemberEnded", ...this.at(), name, phase, exit })
+      if (addition !== undefined && this.added.get(name) === addition) this.added.delete(name)
+      list.remove(member)
+      this.ended(member, exit, asking.context)
+    })
+    return fiber
+  }
+
+  private ended(member: SupervisedFiber, exit: Exit.Exit<unknown, unknown>, context: Context.Context<never>): void {
+    const { name } = member
     const failed = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
     if (failed) {
       Effect.runForkWith(context)(Effect.logError(`"${name}" of supervisor "${this.id}" failed`, exit.cause))
     }
     if (failed && (this.oneForAll || member.essential)) {
-      this.fail({ name, reason: "it failed", code: 2, cause: exit.cause }, context)
+      this.fail({ name, reason: "it failed", code: 2, cause: exit.cause })
     } else if (member.essential && !removals.has(member)) {
       const cause = Exit.isFailure(exit) ? exit.cause : Cause.empty
-      this.fail({ name, reason: "it ended", code: 1, cause }, context)
+      this.fail({ name, reason: "it ended", code: 1, cause })
     }
   }
 
@@ -261,103 +271,132 @@ export class Group {
     restart: Schedule.Schedule<unknown, unknown, never, never>,
     name: string
   ): Effect.Effect<A, E, R> {
-    const again = Schedule.tap(restart, ({ input }) =>
+    const again = Schedule.tap(restart, (step) =>
       Effect.withFiber((fiber) => {
-        const { cause } = input as Ended<E>
+        const cause = step.input as Cause.Cause<E>
         this.clock = fiber.getRef(Clock.Clock)
         if (this.listeners.size > 0) this.emit({ _tag: "MemberRestarted", ...this.at(), name, cause })
         return Effect.logWarning(`"${name}" failed and restarts`, cause)
       }))
     return effect.pipe(
-      Effect.catchCause((cause): Effect.Effect<never, E | Ended<E>> =>
-        Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.fail(new Ended(cause))
+      Effect.catchCause((cause): Effect.Effect<never, Cause.Cause<E>> =>
+        Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause as Cause.Cause<never>) : Effect.fail(cause)
       ),
-      Effect.retry({ schedule: again, while: (error) => error instanceof Ended }),
-      Effect.catchIf(
-        (error): error is Ended<E> => error instanceof Ended,
-        (error) => Effect.failCause(error.cause as Cause.Cause<E>)
-      )
-    ) as Effect.Effect<A, E, R>
+      Effect.retry(again),
+      Effect.catch((cause) => Effect.failCause(cause))
+    )
   }
 
   add<R>(addition: Addition<R>): Effect.Effect<void, NameTakenError, R | Scope.Scope> {
     return Effect.acquireRelease(
-      Effect.withFiber((fiber): Effect.Effect<Added, NameTakenError, R> => {
-        if (this.life !== "running") return Effect.die(new SupervisorClosed({ supervisor: this.id }))
-        const { name } = addition
-        if (this.added.has(name)) return Effect.fail(new NameTakenError({ supervisor: this.id, name }))
-        const clock = this.clock = fiber.getRef(Clock.Clock)
-        const phase = addition.phase ?? "pool"
-        const added: Added = { addition: addition as Addition<any>, phase, since: clock.currentTimeMillisUnsafe() }
+      Effect.withFiber((asking): Effect.Effect<Added, NameTakenError> => {
+        const { name, phase = "pool", run } = addition
+        if (this.life === "running" && this.added.has(name)) {
+          return Effect.fail(new NameTakenError({ supervisor: this.id, name }))
+        }
+        try {
+          checkPhase("Supervisor.add", phase)
+          if (this.life !== "running") throw new SupervisorClosed({ supervisor: this.id })
+        } catch (error) {
+          return Effect.die(error)
+        }
+        const clock = this.clock = asking.getRef(Clock.Clock)
+        const since = clock.currentTimeMillisUnsafe()
+        const added: Added = {
+          addition: addition as Addition<any>,
+          phase,
+          since,
+          stopping: undefined,
+          isRemoved: false
+        }
         this.added.set(name, added)
-        if (addition.run !== undefined) return Effect.as(this.fork(addition.run, { ...addition, phase }, added), added)
-        if (this.listeners.size > 0) this.emit({ _tag: "MemberStarted", ...this.at(), name, phase })
+        if (run !== undefined) this.own(asking, run, name, phase, addition, added)
+        else if (this.listeners.size > 0) this.emit({ _tag: "MemberStarted", ...this.at(), name, phase })
         return Effect.succeed(added)
-      }),
+      }) as Effect.Effect<Added, NameTakenError, R>,
       (added) => this.remove(added)
     ).pipe(Effect.asVoid)
   }
 
   private remove(added: Added): Effect.Effect<void> {
     return Effect.withFiber((asking) => {
-      const { name } = added.addition
-      if (this.added.get(name) !== added) return Effect.void
-      this.added.delete(name)
-      for (const owned of this.lists[added.phase]) {
-        if (!(owned instanceof SupervisedFiber) || owned.addition !== added) continue
-        removals.add(owned)
-        // Removed from inside itself: nobody waits for the fiber that asks.
-        const inside = asking.getRef(CurrentMembers).includes(owned)
-        return inside ? Effect.sync(owned.interruptUnsafe) : Fiber.interrupt(owned.fiber!)
-      }
+      if (this.added.get(added.addition.name) !== added) return Effect.void
+      added.isRemoved = true
       this.clock = asking.getRef(Clock.Clock)
-      if (this.listeners.size > 0) {
-        this.emit({ _tag: "MemberEnded", ...this.at(), name, phase: added.phase, exit: Exit.void })
+      for (const owned of this.lists[added.phase]) {
+        if (!(owned instanceof SupervisedFiber) || owned.of !== added) continue
+        removals.add(owned)
+        owned.interruptUnsafe()
+        // Removed from inside itself: nobody waits for the fiber that asks. Nor for one that a stop has given up.
+        if (asking.getRef(CurrentMembers).includes(owned)) return Effect.void
+        return Effect.asVoid(first([Fiber.await(owned.fiber!), this.stopped]))
       }
+      this.leave(added, Exit.void)
       return Effect.void
     })
   }
 
+  /** What has no `run` is there until it is removed or has been stopped. */
+  private leave(added: Added, exit: Exit.Exit<unknown, unknown>): void {
+    const { name, run } = added.addition
+    if (run !== undefined || this.added.get(name) !== added) return
+    this.added.delete(name)
+    if (this.listeners.size > 0) this.emit({ _tag: "MemberEnded", ...this.at(), name, phase: added.phase, exit })
+  }
+
   // ─── stopping
 
-  /** Stops the group because of what happened to a member, or what one asked for. */
-  fail(
-    what: Pick<SupervisorFailed, "name" | "reason" | "code"> & { readonly cause: Cause.Cause<unknown> },
-    context: Context.Context<never>
-  ): void {
+  /** Stops the group because of what happened to a member, or what one asked for. Nobody waits for it, so nobody is exempt from it. */
+  fail(what: Pick<SupervisorFailed, "name" | "reason" | "code"> & { readonly cause: Cause.Cause<unknown> }): void {
     if (this.life !== "running" || this.failure !== undefined) return
     const failure = this.failure = new SupervisorFailed({ supervisor: this.id, ...what })
-    const say = Effect.logError(failure.message)
-    Effect.runForkWith(context)(Effect.andThen(say, Effect.provideService(this.stop(this.budget), CurrentMembers, [])))
+    Effect.runForkWith(Context.add(this.home, Clock.Clock, this.clock))(
+      Effect.andThen(Effect.logError(failure.message), this.stop(this.budget))
+    )
+  }
+
+  bailOut(reason: string, code: number): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      this.clock = fiber.getRef(Clock.Clock)
+      this.fail({ name: "bailOut", reason, code, cause: Cause.empty })
+      return Effect.void
+    })
   }
 
   /** Stops once. The members that ask from inside are neither awaited, interrupted nor counted. */
   stop(budget: CheckedBudget): Effect.Effect<Report> {
     return Effect.withFiber((fiber) => {
+      const { context } = fiber
       const clock = this.clock = fiber.getRef(Clock.Clock)
-      const asking = fiber.getRef(CurrentMembers).filter((member) =>
-        member.group === this && member.fiber?.pollUnsafe() === undefined
-      )
-      this.exempt = [...this.exempt, ...asking]
-      this.shorten(clock.currentTimeMillisUnsafe(), budget)
+      const asking = fiber.getRef(CurrentMembers).filter((member) => member.group === this && isLive(member))
+      for (const phase of phases) this.lists[phase].expectStop(asking.filter((member) => member.phase === phase))
+      const shorter = this.shorten(clock.currentTimeMillisUnsafe(), budget)
+      // A `stop` that asks is told by itself: it would ask again.
+      const anew = !this.askers.has(context) && !asking.some((member) => member instanceof StopCall)
+      if (anew && this.life !== "closed") this.askers.add(context)
       if (this.life === "running") {
         this.life = "stopping"
-        Effect.runForkWith(fiber.context)(Effect.uninterruptible(this.drive(fiber.context, clock)))
-      } else if (this.life === "stopping") {
-        // Those whose phase has begun: shorter now, and without whoever asks.
-        for (const phase of phases.slice(0, this.begun)) this.stopPhase(phase, fiber.context)
+        Effect.runForkWith(context)(Effect.uninterruptible(this.drive(clock)))
+      } else if (this.life === "stopping" && (shorter || anew)) {
+        for (const phase of phases.slice(0, this.begun)) this.tell(phase, context, clock)
       }
       return this.stopped
     })
   }
 
-  private shorten(now: number, budget: CheckedBudget): void {
+  /** Those that asked for the stop from inside were left alone by it; the scope does not leave them behind. */
+  leaveNobody(): void {
+    for (const phase of phases) for (const owned of this.lists[phase]) owned.interruptUnsafe()
+  }
+
+  private shorten(now: number, budget: CheckedBudget): boolean {
     const grace = now + budget.grace
     const kill = grace + budget.kill
     const shorter = grace < this.graceUntil || kill < this.killUntil
     this.graceUntil = Math.min(this.graceUntil, grace)
     this.killUntil = Math.min(this.killUntil, kill)
     if (shorter) { for (const tell of [...this.shortened]) tell() }
+    return shorter
   }
 
   /** What is left of the budget now. */
@@ -371,16 +410,16 @@ export class Group {
   }
 
   /** Phase after phase while there is grace; then all that are left at once, still in order. */
-  private drive(context: Context.Context<never>, clock: Clock.Clock): Effect.Effect<void> {
+  private drive(clock: Clock.Clock): Effect.Effect<void> {
     const group = this
     return Effect.gen(function*() {
       let ended = 0
       while (ended < phases.length) {
-        if (group.begun === ended) group.begin(phases[group.begun++]!, context)
+        if (group.begun === ended) group.begin(phases[group.begun++]!, clock)
         const { state, stopped } = group.lists[phases[ended]!]
         const over = group.left(clock).grace <= 0
         if (over && state !== "closed") {
-          while (group.begun < phases.length) group.begin(phases[group.begun++]!, context)
+          while (group.begun < phases.length) group.begin(phases[group.begun++]!, clock)
         }
         if (state === "closed" || over) {
           group.count(yield* stopped)
@@ -401,49 +440,53 @@ export class Group {
       this.shortened.add(tell)
       return Effect.sync(() => this.shortened.delete(tell))
     })
-    const waits = [stopped, changed, ...(Number.isFinite(grace) ? [Effect.sleep(Duration.millis(grace))] : [])]
-    // Interruptible on purpose: these are children of the driver, not the finalizer that waits for it.
-    return Effect.raceAllFirst(waits.map((wait) => Effect.interruptible(wait)))
+    return first([stopped, changed, ...(Number.isFinite(grace) ? [Effect.sleep(Duration.millis(grace))] : [])])
   }
 
-  private begin(phase: Phase, context: Context.Context<never>): void {
+  private begin(phase: Phase, clock: Clock.Clock): void {
     this.emit({ _tag: "PhaseStarted", ...this.at(), phase })
     const list = this.lists[phase]
-    for (const { addition } of [...this.added.values()].filter((added) => added.phase === phase)) {
-      const { name, stop } = addition
-      if (stop === undefined) continue
-      const told = typeof stop === "function"
-      const call = new StopCall(name, this.clock.currentTimeMillisUnsafe(), !told)
+    const [asker, ...others] = this.askers
+    for (const added of [...this.added.values()]) {
+      if (added.phase !== phase || added.isRemoved) continue
+      if (added.addition.stop === undefined) {
+        this.leave(added, Exit.void)
+        continue
+      }
+      const call = added.stopping = new StopCall(this, clock.currentTimeMillisUnsafe(), added)
       list.add(call)
-      call.fiber = this.callStop(name, told ? stop(budgetOf(this.left(this.clock))) : stop, context)
-      call.fiber.addObserver(() => list.remove(call))
+      call.fiber = this.callStop(added, asker!, clock)
+      call.fiber.addObserver((exit) => {
+        if (Exit.isSuccess(exit) && isReport(exit.value) && !call.exempt) this.count(exit.value)
+        this.leave(added, exit)
+        list.remove(call)
+      })
     }
-    this.stopPhase(phase, context)
+    Effect.runForkWith(asker!)(list.stop(this.left(clock), []))
+    for (const other of others) this.tell(phase, other, clock)
   }
 
-  private callStop(name: string, stop: Effect.Effect<unknown>, context: Context.Context<never>) {
-    const counted = Effect.map(stop, (report) => {
-      if (isReport(report)) this.count(report)
-    })
-    return Effect.runForkWith(context)(
-      Effect.catchCause(counted, (cause) =>
+  /** Those that were told the budget are told what is left of it, and where that was asked for. */
+  private tell(phase: Phase, context: Context.Context<never>, clock: Clock.Clock): void {
+    const list = this.lists[phase]
+    if (list.state === "closed") return
+    for (const added of [...this.added.values()]) {
+      const { addition: { stop }, isRemoved } = added
+      if (added.phase === phase && !isRemoved && typeof stop === "function") this.callStop(added, context, clock)
+    }
+    Effect.runForkWith(context)(list.stop(this.left(clock), []))
+  }
+
+  private callStop({ addition: { name, stop }, stopping }: Added, context: Context.Context<never>, clock: Clock.Clock) {
+    const called = Effect.suspend((): Effect.Effect<unknown, unknown> =>
+      typeof stop === "function" ? stop(budgetOf(this.left(clock))) : stop!
+    )
+    return Effect.runForkWith(Context.add(context, CurrentMembers, [stopping!]))(
+      Effect.tapCause(called, (cause) =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.void
           : Effect.logError(`stopping "${name}" of supervisor "${this.id}" failed`, cause))
     )
-  }
-
-  private stopPhase(phase: Phase, context: Context.Context<never>): void {
-    const list = this.lists[phase]
-    if (list.state === "draining" || list.state === "interrupting") {
-      // Those that were told the budget are told the shorter one.
-      for (const { addition, phase: of } of this.added.values()) {
-        if (of !== phase || typeof addition.stop !== "function") continue
-        this.callStop(addition.name, Effect.asVoid(addition.stop(budgetOf(this.left(this.clock)))), context)
-      }
-    }
-    const exempt = this.exempt.filter((member) => member.phase === phase)
-    Effect.runForkWith(context)(list.stop(this.left(this.clock), exempt))
   }
 
   private count(report: Report): void {
@@ -455,12 +498,24 @@ export class Group {
 
   private finish(): void {
     this.life = "closed"
-    const report = { ...this.counted, stragglers: this.stragglers }
+    const report = { ...this.counted, stragglers: [...this.stragglers] }
     this.emit({ _tag: "Stopped", ...this.at(), report })
     for (const end of [...this.readers]) end()
     Deferred.doneUnsafe(this.done, Exit.succeed(report))
   }
 }
+
+const isLive = (member: SupervisedFiber | StopCall): boolean => member.fiber?.pollUnsafe() === undefined
+
+const checkPhase = (where: string, phase: Phase): void => {
+  if (phases.includes(phase)) return
+  const rule = `must be one of ${phases.map((phase) => `"${phase}"`).join(", ")}`
+  throw new InvalidOptionError({ where, field: "phase", rule, value: phase })
+}
+
+// Interruptible on purpose: these are children of who waits, also where that is a finalizer.
+const first = (waits: ReadonlyArray<Effect.Effect<unknown>>): Effect.Effect<unknown> =>
+  Effect.raceAllFirst(waits.map((wait) => Effect.interruptible(wait)))
 
 /** Members removed by the closing of their scope: no end that anybody is to be told of. */
 const removals = new WeakSet<SupervisedFiber>()
@@ -479,10 +534,3 @@ const budgetOf = ({ grace, kill }: CheckedBudget): Budget => ({
 
 const isReport = (u: unknown): u is Report =>
   typeof u === "object" && u !== null && "drained" in u && "interrupted" in u && "abandoned" in u && "stragglers" in u
-
-class Ended<E> {
-  readonly cause: Cause.Cause<E>
-  constructor(cause: Cause.Cause<E>) {
-    this.cause = cause
-  }
-}

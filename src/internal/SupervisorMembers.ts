@@ -21,7 +21,7 @@ export interface Owned {
   exempt: boolean
   told: boolean
   /** Part of the stop itself: waited for, and not counted. */
-  readonly uncounted?: boolean
+  readonly notWork?: boolean
   /** What both a member and the call that stops it stand for: given up together, they are one straggler. */
   readonly of?: object | undefined
 }
@@ -70,7 +70,7 @@ export class Members {
     else member.after.before = member.before
     member.before = member.after = undefined
     if (member.exempt) this.exempted--
-    else if (member.uncounted === true) { /* not work */ }
+    else if (member.notWork === true) { /* not work */ }
     else if (this.state === "draining") this.counted.drained++
     else if (this.state === "interrupting") this.counted[member.told ? "interrupted" : "drained"]++
     if (this.empty.size > 0 && this.size === this.exempted) { for (const tell of [...this.empty]) tell() }
@@ -168,9 +168,9 @@ export class Members {
         })
         for (const wait of members.drain(clock, () => members.killUntil)) yield* wait
         const deaf = [...members].filter((member) => !member.exempt)
-        const worked = new Set(deaf.flatMap(({ of, uncounted }) => uncounted === true ? [] : [of]))
+        const worked = new Set(deaf.flatMap(({ of, notWork }) => notWork === true ? [] : [of]))
         for (const member of deaf) {
-          if (member.uncounted !== true || !worked.has(member.of)) {
+          if (member.notWork !== true || !worked.has(member.of)) {
             members.counted.abandoned++
             members.stragglers.push(member.name)
           }

@@ -110,7 +110,8 @@ export class Control {
   /** Stops within its budget; what is left of the queue goes to `onLeft`. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     const { life } = this
-    const { budget, onStop } = this.plan
+    const { onStop } = this.plan
+    const budget = this.plan.budget(this.supervisor.budget)
     if (life === undefined || life.phase === "ended") return Effect.void
     const within = (millis: number) => Effect.timeoutOption(Effect.interruptible(life.gone), Duration.millis(millis))
     life.stop(budget.grace > 0 ? onStop : "interrupt")

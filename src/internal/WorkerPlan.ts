@@ -27,7 +27,8 @@ export interface Plan {
   readonly onStop: StopMode
   readonly restart: "none" | "always" | Schedule.Schedule<unknown, Cause.Cause<unknown>>
   readonly essential: boolean
-  readonly budget: Supervisor.CheckedBudget
+  /** Its own, where it has one; else that of its supervisor. */
+  readonly budget: (of: Supervisor.Budget) => Supervisor.CheckedBudget
   readonly onError: ((cause: Cause.Cause<any>, ...args: ReadonlyArray<any>) => Plain) | undefined
   readonly onLeft: ((items: ReadonlyArray<any>) => Plain) | undefined
   readonly beforeStart: Plain | undefined
@@ -100,6 +101,7 @@ const common = (where: string, name: string, asked: Asked): Omit<Plan, "kind" | 
   }
   if (priority !== undefined) Concurrency.checkPriority(where, priority)
   if (weight !== undefined) Concurrency.checkLimit(where, "weight", 1, weight)
+  Supervisor.checkBudget(where, asked)
   const restart = asked.restart ?? "none"
   if (!Schedule.isSchedule(restart)) oneOf(where, "restart", restart, ["none", "always"])
   oneOf(where, "onStop", asked.onStop, ["drain", "finish", "interrupt"])
@@ -111,7 +113,7 @@ const common = (where: string, name: string, asked: Asked): Omit<Plan, "kind" | 
     onStop: asked.onStop ?? "finish",
     restart,
     essential: asked.essential === true,
-    budget: Supervisor.checkBudget(where, asked),
+    budget: (of) => Supervisor.checkBudget(where, asked, Supervisor.checkBudget(where, of)),
     onError: asked.onError as Plan["onError"],
     onLeft: asked.onLeft as Plan["onLeft"],
     beforeStart: asked.beforeStart as Plan["beforeStart"],
