@@ -1135,6 +1135,36 @@ describe("when a limit is full", () => {
       assert.deepStrictEqual([after, yield* active("api")], [1, 0])
     }).pipe(Effect.provide(under({ api: 1 }))))
 
+  const full: ReadonlyArray<
+    readonly [string, Scheduler.LayerOptions, ReadonlyArray<Concurrency.Demand>]
+  > = [
+    ["tag", { tagLimits: { api: 1 } }, [{}, api, api]],
+    ["key", { keyLimit: 1 }, [{ key: "other" }, { key: "k" }, { key: "k" }]],
+    ["class", { reserved: { critical: 1 } }, [{ priority: "critical" }, { priority: "low" }, { priority: "low" }]]
+  ]
+  for (const [what, options, [older, holder, newcomer]] of full) {
+    it.effect(`replace: where the pool is full too, who has the ${what} makes room in both, and the older one lives`, () =>
+      Effect.gen(function*() {
+        const run = (demand: Concurrency.Demand) =>
+          Effect.tap(Task.fork(Task.make("run", Effect.never, demand)), () => TestClock.adjust("1 second"))
+        const runs = [
+          yield* run(older!),
+          yield* run(holder!),
+          yield* run({ ...newcomer, whenFull: "replace" })
+        ]
+        assert.deepStrictEqual(yield* Effect.forEach(runs, outcomeOf), ["Running", "Interrupted", "Running"])
+      }).pipe(Effect.provide(pool(2, { ...options, interruptTimeout: 0 }))))
+  }
+
+  it.effect("replace: a lease that is replaced is lost at once", () =>
+    Effect.gen(function*() {
+      const lease = yield* Concurrency.acquire({ ...api, ttl: "1 minute" })
+      yield* Concurrency.withSlot({ ...api, whenFull: "replace" })(Effect.void)
+      assert.strictEqual((yield* Effect.flip(lease.renew))._tag, "LeaseLostError")
+      assert.isFalse(yield* lease.release)
+      assert.strictEqual(yield* active("api"), 0)
+    }).pipe(Effect.provide(under({ api: 1 }))))
+
   it.effect("replace: who only lends the tag is in nobody's way", () =>
     Effect.gen(function*() {
       const latch = yield* Latch.make()
@@ -1796,6 +1826,22 @@ describe("what an operator may do", () => {
       yield* TaskRun.join(run)
       assert.strictEqual(yield* active("api"), 0)
     }).pipe(Effect.provide(under({ api: 1 }))))
+
+  it.effect("of the limits that a function gives few are kept while nobody asks for them", () =>
+    Effect.gen(function*() {
+      const tenant = (i: number) => ({ tags: [`tenant ${i}`] })
+      for (let i = 0; i < 3000; i++) {
+        yield* Task.make("task", Effect.void, tenant(i))
+        yield* Concurrency.withSlot(tenant(-i))(Effect.void)
+      }
+      assert.isAtMost((yield* Concurrency.list).length, 2000)
+      const holder = yield* Task.fork(Task.make("holder", Effect.never, tenant(1)))
+      yield* quiet
+      for (let i = 2; i < 3000; i++) yield* Task.make("task", Effect.void, tenant(i))
+      assert.isTrue(Option.isNone(yield* Concurrency.withSlotIfAvailable(tenant(1))(Effect.void)))
+      assert.strictEqual(yield* active("tenant 1"), 1)
+      yield* holder.interrupt
+    }).pipe(Effect.provide(under(() => 1))))
 
   it.effect("all of them at random: usage is the sum of the holders at every step, and nothing is left", () =>
     Effect.gen(function*() {
