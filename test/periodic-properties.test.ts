@@ -19,6 +19,7 @@ const ROUNDS = Number(process.env["ROUNDS"] ?? 25)
 /** One round alone, by its number. */
 const ONLY = process.env["ROUND"] === undefined ? undefined : Number(process.env["ROUND"])
 const HORIZON = 6_000
+const PATIENCE = 60_000 + ROUNDS * 1_000
 
 const overlaps = ["skip", "queue", "replace", "allow"] as const
 const misseds = ["skip", "once", "all"] as const
@@ -386,7 +387,7 @@ describe("periodics at random", () => {
               if (told.counts.at(-1)!.missed > 0) stalled++
             }
             if (ONLY === undefined && missed !== "all" && overlap !== "skip") assert.isAbove(stalled, 0)
-          }), 60_000)
+          }), PATIENCE)
       }
     }
   }
@@ -439,7 +440,7 @@ describe("periodics at random", () => {
         }
         assert.strictEqual(status.runs, ran.length, where)
       }
-    }), 60_000)
+    }), PATIENCE)
 })
 
 describe("the plan alone", () => {
@@ -523,7 +524,7 @@ describe("the plan alone", () => {
         assert.isTrue(live > 0 || queue.length === 0, where)
       }
     }
-  }, 60_000)
+  }, PATIENCE)
 
   it("finds the latest of more instants than are counted", () => {
     const policy = {
