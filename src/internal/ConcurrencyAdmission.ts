@@ -26,6 +26,7 @@ import {
   since,
   skipped,
   type Slot,
+  toMillis,
   Waiting
 } from "./ConcurrencyLine.ts"
 import { Overtaking } from "./ConcurrencyOvertaking.ts"
@@ -549,7 +550,9 @@ export class Admission {
   // ─── rates
 
   private isTooSoon(counter: Counter, weight: number, slot: Slot): boolean {
-    const now = slot.clock.currentTimeMillisUnsafe()
+    const now = this.instant !== undefined && this.clock === slot.clock
+      ? toMillis(this.instant)
+      : slot.clock.currentTimeMillisUnsafe()
     return counter.pace!.readyAt(weight, now) > now
   }
 

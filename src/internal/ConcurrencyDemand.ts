@@ -390,6 +390,8 @@ export class Profile {
     }
     const { ageing, keys } = this.limits
     const key = keys.get(name)
+    const asked = key.line
+    if (asked !== undefined && asked.needs === needs && asked.priority === priority) return this.line = asked
     const id = `${this.seq} ${priority}`
     let found = key.lines.get(id)
     if (found === undefined || found.needs !== needs) {
@@ -397,7 +399,7 @@ export class Profile {
       key.lines.set(id, found = new Line(needs, false, priority, key))
       found.ageing = ageing
     }
-    return this.line = found
+    return this.line = key.line = found
   }
 
   private compute(enclosing: Slot | undefined, opensTree: boolean, priority: number): Needs | AdmissionReason {

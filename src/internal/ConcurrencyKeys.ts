@@ -28,6 +28,8 @@ export class KeyClock {
     return this.keys.size
   }
   get(name: string | undefined): FairKey {
+    const last = this.last
+    if (last !== undefined && last.name === name) return last
     let key = this.keys.get(name)
     if (key === undefined) {
       const cap = name === undefined || this.cap === Infinity ? undefined : new Counter("key", name, this.cap, false)
@@ -38,8 +40,9 @@ export class KeyClock {
       }
       this.keys.set(name, key)
     }
-    return key
+    return this.last = key
   }
+  private last: FairKey | undefined
 
   /** Somebody waits under it who found nobody there. */
   busy(key: FairKey): void {
@@ -94,6 +97,7 @@ export class KeyClock {
 
   private forget(key: FairKey): void {
     if (key.waiting > 0 || key.name === undefined || (key.cap !== undefined && key.cap.live > 0)) return
+    if (this.last === key) this.last = undefined
     if (this.keys.get(key.name) === key) this.keys.delete(key.name)
   }
 }
@@ -130,6 +134,7 @@ export class FairKey implements Key {
   /** What is needed under this key: its cap too. */
   under(needs: Needs, weight: number): Needs {
     if (this.cap === undefined) return needs
+    if (needs === this.lastNeeds) return this.lastUnder!
     let found = this.needs.get(needs)
     if (found === undefined) {
       // Only the newest are asked for: the others belong to limits that have changed.
@@ -137,8 +142,13 @@ export class FairKey implements Key {
       const counters = [...needs.counters, this.cap]
       this.needs.set(needs, found = { counters, weights: [...needs.weights, weight], holds: needs.holds })
     }
-    return found
+    this.lastNeeds = needs
+    return this.lastUnder = found
   }
+  private lastNeeds: Needs | undefined
+  private lastUnder: Needs | undefined
+  /** Asked for last. */
+  line: Line | undefined
 }
 
 /** Of those that take back what they had: fairness was done when they were let in. */

@@ -92,8 +92,8 @@ export class Core {
     const priority = asked.priority
     if (priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", priority)
     else if (parent !== undefined) run.priority = parent.priority
-    const key = asked.key ?? parent?.rarely.key
-    if (key !== undefined) run.set({ key })
+    const key = asked.key ?? parent?.key
+    if (key !== undefined) run.key = key
     if (asked.refusable === true) run.refusable = true
     if (asked.id !== undefined) this.claim(run, asked.id)
     if (this.events.listening) run.submittedAt = Concurrency.since(origin.clock)
@@ -213,7 +213,7 @@ export class Core {
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)
         run.refusable = asked.refusable === true
-        if (asked.key !== undefined) run.set({ key: asked.key })
+        if (asked.key !== undefined) run.key = asked.key
       } catch (error) {
         return this.settle(run, Exit.die(error))
       }

@@ -44,7 +44,6 @@ const reasonOf = (limit: string) => ({ _tag: "Limit" as const, limit })
 class Seldom {
   /** Given by the caller. */
   id: string | undefined = undefined
-  key: string | undefined = undefined
   refusal: Concurrency.AdmissionError | undefined = undefined
   /** The next attempt is due then (milliseconds). */
   retryAt = 0
@@ -75,6 +74,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   submittedAt = Concurrency.NEVER
   startedAt = Concurrency.NEVER
   isQueued = false
+  /** Of fairness. */
+  key: string | undefined = undefined
   refusable = false
   effect: Effect.Effect<A, E, never>
   origin: Origin
@@ -171,10 +172,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   }
 
   resolve(): Concurrency.Needs | Concurrency.AdmissionReason {
-    return this.profile.resolve(this, this.treeRoot === this && !this.rarely.ownsTree, this.rarely.key)
+    return this.profile.resolve(this, this.treeRoot === this && !this.rarely.ownsTree, this.key)
   }
   lineFor(needs: Concurrency.Needs): Concurrency.Line {
-    return this.profile.lineOf(needs, this.priority, this.rarely.key)
+    return this.profile.lineOf(needs, this.priority, this.key)
   }
 
   start(): void {
