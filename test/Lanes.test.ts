@@ -694,3 +694,20 @@ function clocked(duration: Duration.Input) {
   return <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Effect.forkChild(effect), (fiber) => Effect.andThen(TestClock.adjust(duration), Fiber.join(fiber)))
 }
+
+describe("a lane without a budget of its own", () => {
+  it.effect("has its supervisor's when the Layer closes", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const layer = Lanes.layer({ lanes: { io: { maxParallelism: 1 } } }).pipe(
+        Layer.provideMerge(Supervisor.layer({ gracePeriod: "10 seconds" }))
+      )
+      const context = yield* Layer.buildWithScope(layer, scope)
+      const run = yield* Effect.provideContext(Lanes.fork("io")(Effect.as(Effect.sleep("3 seconds"), "ended")), context)
+      yield* TestClock.adjust("1 second")
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(yield* run.exit, Exit.succeed("ended"))
+    }))
+})
