@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Schedule from "effect/Schedule"
 import * as EffectScheduler from "effect/Scheduler"
@@ -1299,5 +1300,23 @@ describe("under runMain the process exits with", () => {
     const hooks = child.stdout().split("\n").filter((line) => line.startsWith("stop "))
     assert.deepStrictEqual(hooks, phases.map((phase) => `stop ${phase}`))
     assert.include(child.stdout(), "member: interrupted")
+  })
+})
+
+describe("a member that fails after the fiber that forked it has ended", () => {
+  it.effect("is told of by that fiber's loggers", () => {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    return Effect.gen(function*() {
+      const supervisor = yield* Supervisor.Supervisor
+      const gate = yield* Latch.make()
+      const forking = supervisor.fork(Effect.andThen(gate.await, Effect.fail("late")), { name: "late" })
+      yield* Fiber.join(yield* Effect.forkChild(Effect.provide(forking, Logger.layer([logger]))))
+      yield* quiet
+      yield* gate.open
+      yield* supervisor.awaitEmpty
+      yield* quiet
+      assert.isTrue(lines.some((line) => line.startsWith(`"late" of supervisor`)), lines.join())
+    }).pipe(Effect.provide(Supervisor.layer()))
   })
 })

@@ -240,13 +240,15 @@ export class Group {
     const started = Effect.callback<A, E, R>((resume) => {
       asking.currentDispatcher.scheduleTask(() => resume(owned), 0)
     })
-    const fiber = member.fiber = Effect.runForkWith(asking.context as Context.Context<R>)(started)
+    // Read now: a fiber that has ended has none.
+    const { context } = asking
+    const fiber = member.fiber = Effect.runForkWith(context as Context.Context<R>)(started)
     fiber.addObserver((exit) => {
       this.clock = clock
       if (this.listeners.size > 0) this.emit({ _tag: "MemberEnded", ...this.at(), name, phase, exit })
       if (addition !== undefined && this.added.get(name) === addition) this.added.delete(name)
       list.remove(member)
-      this.ended(member, exit, asking.context)
+      this.ended(member, exit, context)
     })
     return fiber
   }
