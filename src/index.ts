@@ -1,6 +1,8 @@
 export * as Concurrency from "./Concurrency.ts"
 export * as Flow from "./Flow.ts"
 export * as InvalidOptionError from "./InvalidOptionError.ts"
+export * as Job from "./Job.ts"
+export * as JobRunner from "./JobRunner.ts"
 export * as Lanes from "./Lanes.ts"
 export * as Periodic from "./Periodic.ts"
 export * as RunEvent from "./RunEvent.ts"

@@ -1,0 +1,332 @@
+/**
+ * A task that can leave the process: a name with schemas for its payload, its success and its error.
+ *
+ * A Task closes over its program; a Job names it. The handler is registered where the work is done (`toLayer`), the name and an encoded
+ * payload go there through the `JobRunner` in context, and the typed result comes back, the same from this process, a thread or a machine.
+ */
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as JsonSchema from "effect/JsonSchema"
+import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
+import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { Scope } from "effect/Scope"
+import type * as Concurrency from "./Concurrency.ts"
+import { Codec, type Reply } from "./internal/JobCodec.ts"
+import {
+  type DuplicateJobError,
+  InvalidPayloadError,
+  type JobCrashedError,
+  type UnknownJobError
+} from "./internal/JobErrors.ts"
+import { type Handlers, inContext, type Registered } from "./internal/JobRegistry.ts"
+import type { Provided } from "./Scheduler.ts"
+import type * as Task from "./Task.ts"
+import type * as TaskRun from "./TaskRun.ts"
+
+const TypeId = "~tasklayer/Job"
+
+/** `X` is what its options add to its errors. */
+export interface Job<
+  out Name extends string,
+  Payload extends Schema.Top,
+  Success extends Schema.Top,
+  Error extends Schema.Top,
+  out X = never
+> {
+  readonly [TypeId]: typeof TypeId
+  readonly name: Name
+  readonly payload: Payload
+  readonly success: Success
+  readonly error: Error
+  readonly demand: Concurrency.Demand
+  readonly options: Options<any>
+  /** Registers what does the work; what it demands is merged into the job's own. A name with a handler already: the defect `DuplicateJobError`. */
+  readonly toLayer: <R>(
+    handler: (payload: Payload["Type"]) => Effect.Effect<Success["Type"], Error["Type"], R>,
+    demand?: Concurrency.Demand
+  ) => Handler<Exclude<R, Given>>
+  /** Runs it on the JobRunner in context. The payload is validated before anything is queued. */
+  readonly execute: <const O extends ExecuteOptions = {}>(
+    payload: Payload["~type.make.in"],
+    options?: O
+  ) => Effect.Effect<Success["Type"], Error["Type"] | X | SubmitError | Refusal<O>, JobRunner>
+  /** Submits it and returns the handle of its run. */
+  readonly fork: <const O extends ExecuteOptions = {}>(
+    payload: Payload["~type.make.in"],
+    options?: O
+  ) => Effect.Effect<TaskRun.TaskRun<Success["Type"], Error["Type"] | X | Refusal<O>>, SubmitError, JobRunner>
+}
+
+export type AnyJob = Job<string, any, any, any, any>
+
+/** What a handler is given: what a run is, and the runner it runs on. */
+export type Given = Provided | JobRunner
+
+export type SubmitError = UnknownJobError | InvalidPayloadError
+
+type Refusal<O> = O extends { readonly refusable: true } ? Concurrency.AdmissionError : never
+
+export interface Options<in E> extends Task.Options {
+  /** As for `Task.withRetry`: each attempt is admitted anew. */
+  readonly retry?: Schedule.Schedule<unknown, E> | Retry<E> | undefined
+  /** Whether `retry` also follows when the thread or process it ran in is gone. Default false. */
+  readonly retryCrashes?: boolean | undefined
+  /** Each attempt is interrupted so long after it started. */
+  readonly timeout?: Duration.Input | undefined
+  /** While a run of a payload with the same key is live on a runner, executing it again joins that run. */
+  readonly idempotencyKey?: ((payload: any) => string) | undefined
+}
+
+/** The part of `Effect.retry`'s options that needs no services. */
+export interface Retry<in E> {
+  readonly schedule?: Schedule.Schedule<unknown, E> | undefined
+  readonly times?: number | undefined
+  readonly while?: ((error: E) => boolean) | undefined
+  readonly until?: ((error: E) => boolean) | undefined
+}
+
+/** Merged into the demand of the job and of its handler: tags are added, the others replaced. */
+export interface ExecuteOptions extends Concurrency.Demand {
+  /** The id of the run. Default: a fresh one. */
+  readonly id?: string | undefined
+  /** A refusal is a failure instead of a defect. */
+  readonly refusable?: boolean | undefined
+  /** What the handler reports with `Job.progress`, in order; the run goes on meanwhile and ends after the last. */
+  readonly onProgress?: ((progress: unknown) => Effect.Effect<void>) | undefined
+}
+
+export const isJob = (u: unknown): u is AnyJob => Predicate.hasProperty(u, TypeId)
+
+/** A job. `payload` is a schema or the fields of a struct; default `Schema.Void`, as of `success`. Default of `error`: `Schema.Never`. */
+export const make = <
+  const Name extends string,
+  Payload extends Schema.Top | Schema.Struct.Fields = Schema.Void,
+  Success extends Schema.Top = Schema.Void,
+  Error extends Schema.Top = Schema.Never,
+  T extends Duration.Input | undefined = undefined
+>(
+  name: Name,
+  options?: Omit<Options<Error["Type"] | TimeoutOf<T> | JobCrashedError>, "timeout" | "idempotencyKey"> & {
+    readonly payload?: Payload | undefined
+    readonly success?: Success | undefined
+    readonly error?: Error | undefined
+    readonly timeout?: T | undefined
+    readonly idempotencyKey?: ((payload: SchemaOf<Payload>["Type"]) => string) | undefined
+  }
+): Job<Name, SchemaOf<Payload>, Success, Error, TimeoutOf<T>> => new JobImpl(name, options ?? {}) as any
+
+type SchemaOf<P> = P extends Schema.Top ? P : P extends Schema.Struct.Fields ? Schema.Struct<P> : never
+type TimeoutOf<T> = [T] extends [undefined] ? never : Cause.TimeoutError
+
+// ─── handlers
+
+const HandlerTypeId = "~tasklayer/Job/Handler"
+
+/** A handler as a Layer: the job has it while that lives. */
+export interface Handler<out R = never> extends Layer.Layer<Registry, never, R> {
+  readonly [HandlerTypeId]: Effect.Effect<Registered, never, R>
+  readonly job: AnyJob
+}
+
+export const isHandler = (u: unknown): u is Handler<unknown> => Predicate.hasProperty(u, HandlerTypeId)
+
+/** The handlers there are, by name. */
+export class Registry extends Context.Service<Registry, Handlers>()("tasklayer/Job/Registry") {}
+
+/** The registry in context; where there is none, one for all that is built together. */
+export const layerRegistry: Layer.Layer<Registry> = inContext(Registry)
+
+/** Registers each handler that a module exports, save those whose name begins with `_`. */
+export const layerFromModule = <const M extends object>(
+  module: M
+): Layer.Layer<Registry, DuplicateJobError, NeedsOf<M>> =>
+  Layer.effectDiscard(
+    Effect.forEach(Object.entries(module), ([name, value]) =>
+      isHandler(value) && !name.startsWith("_") ? registerScoped(value) : Effect.void)
+  ).pipe(
+    Layer.provideMerge(layerRegistry)
+  ) as any
+
+type NeedsOf<M> = { [K in keyof M]: M[K] extends Handler<infer R> ? R : never }[keyof M]
+
+/** Registers a handler for as long as the registry lives; the same one again is nothing new. */
+export const register = <R>(handler: Handler<R>): Effect.Effect<void, DuplicateJobError, R | Registry> =>
+  Effect.gen(function*() {
+    const registry = yield* Registry
+    const registered = yield* handler[HandlerTypeId]
+    if (registry.get(registered.job.name)?.handler !== registered.handler) yield* registry.add(registered)
+  })
+
+const registerScoped = <R>(
+  handler: Pick<Handler<R>, typeof HandlerTypeId>
+): Effect.Effect<void, DuplicateJobError, R | Registry | Scope> =>
+  Effect.gen(function*() {
+    const registry = yield* Registry
+    const registered = yield* handler[HandlerTypeId]
+    yield* Effect.acquireRelease(registry.add(registered), () => registry.remove(registered.job.name))
+  })
+
+/** The jobs that have a handler here, in order of registration. */
+export const list: Effect.Effect<ReadonlyArray<JobInfo>, never, Registry> = Registry.useSync((registry) =>
+  registry.all.map(({ demand, job }) => infoOf(job, demand))
+)
+
+/** What is known of a job. */
+export interface JobInfo {
+  readonly name: string
+  readonly demand: Concurrency.Demand
+  /** JSON Schemas of what crosses the boundary. */
+  readonly payload: JsonSchema.Document<"draft-2020-12">
+  readonly success: JsonSchema.Document<"draft-2020-12">
+  readonly error: JsonSchema.Document<"draft-2020-12">
+}
+
+// ─── from inside a handler
+
+/** Tells whoever executes the job how far it is: any JSON value. Waits until that was received; outside a job, nothing. */
+export const progress = (value: Schema.Json): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => Context.get(fiber.context, CurrentProgress)(value))
+
+/** Where progress goes. For runners. */
+export const CurrentProgress: Context.Reference<(progress: Schema.Json) => Effect.Effect<void>> = Context.Reference<
+  (progress: Schema.Json) => Effect.Effect<void>
+>("tasklayer/Job/CurrentProgress", { defaultValue: () => () => Effect.void })
+
+// ─── the port
+
+/** The service that runs jobs by name. `JobRunner` has its layers. */
+export class JobRunner extends Context.Service<JobRunner, Runner>()("tasklayer/JobRunner") {}
+
+export interface Runner {
+  readonly id: string
+  readonly execute: (request: Request) => Effect.Effect<unknown, unknown>
+  readonly fork: (request: Request) => Effect.Effect<TaskRun.TaskRun<unknown, unknown>, SubmitError>
+  /** The jobs it can run. */
+  readonly jobs: Effect.Effect<ReadonlyArray<JobInfo>>
+}
+
+export interface Request {
+  /** Of a name the payload is encoded already. */
+  readonly job: AnyJob | string
+  readonly payload: unknown
+  readonly options?: ExecuteOptions | undefined
+}
+
+// ─── for runners
+
+export type { Registered, Reply }
+
+/** Validates a payload and encodes it as JSON. */
+export const encodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unknown, InvalidPayloadError> =>
+  invalid(job, codecOf(job).encodePayload(payload))
+
+/** Decodes what `encodePayload` made. */
+export const decodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unknown, InvalidPayloadError> =>
+  invalid(job, codecOf(job).decodePayload(payload))
+
+/** Runs a handler on an encoded payload and encodes how it ended. */
+export const handle = ({ handle, job }: Registered, payload: unknown): Effect.Effect<Reply> => {
+  const handled = Effect.flatMap(Effect.orDie(decodePayload(job, payload)), handle)
+  return Effect.flatMap(Effect.exit(handled), (exit) => codecOf(job).encodeExit(exit))
+}
+
+/** What the handler's end is for who executed the job. */
+export const decodeReply = (job: AnyJob, reply: Reply): Effect.Effect<unknown, unknown> =>
+  codecOf(job).decodeReply(reply)
+
+/** The demand of a job, then of its handler, then of the call: tags are added, the others replaced. */
+export const mergeDemands = (...demands: ReadonlyArray<Concurrency.Demand | undefined>): Concurrency.Demand => {
+  const merged: Record<string, unknown> = {}
+  const tags = new Set<string>()
+  for (const demand of demands) {
+    for (const [name, value] of Object.entries(demand ?? {})) {
+      if (name === "tags") { for (const tag of demand!.tags ?? []) tags.add(tag) }
+      else if (value !== undefined) merged[name] = value
+    }
+  }
+  return tags.size === 0 ? merged : { ...merged, tags: [...tags] }
+}
+
+/** See `JobInfo`. */
+export const infoOf = (job: AnyJob, handlers?: Concurrency.Demand): JobInfo => ({
+  name: job.name,
+  demand: mergeDemands(job.demand, handlers),
+  payload: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.payload as Schema.Top)),
+  success: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.success as Schema.Top)),
+  error: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.error as Schema.Top))
+})
+
+const codecOf = (job: AnyJob): Codec => (job as unknown as JobImpl).codec
+
+const invalid = <A>(job: AnyJob, coded: Effect.Effect<A, Schema.SchemaError>): Effect.Effect<A, InvalidPayloadError> =>
+  Effect.mapError(coded, (error) => new InvalidPayloadError({ job: job.name, issue: error.message }))
+
+// ─── what can go wrong
+
+export { DuplicateJobError, InvalidPayloadError, JobCrashedError, UnknownJobError } from "./internal/JobErrors.ts"
+
+// ─── the job itself
+
+type Made = Options<any> & {
+  readonly payload?: Schema.Top | Schema.Struct.Fields | undefined
+  readonly success?: Schema.Top | undefined
+  readonly error?: Schema.Top | undefined
+}
+
+class JobImpl {
+  declare readonly [TypeId]: typeof TypeId
+  readonly name: string
+  readonly payload: Schema.Top
+  readonly success: Schema.Top
+  readonly error: Schema.Top
+  readonly options: Options<any>
+  readonly demand: Concurrency.Demand
+  private made: Codec | undefined
+
+  constructor(name: string, { error, payload, success, ...options }: Made) {
+    this.name = name
+    this.payload = payload === undefined ? Schema.Void : Schema.isSchema(payload) ? payload : Schema.Struct(payload)
+    this.success = success ?? Schema.Void
+    this.error = error ?? Schema.Never
+    this.options = options
+    const { limit: _limit, retry: _retry, retryCrashes: _crashes, timeout: _timeout, idempotencyKey: _key, ...demand } =
+      options
+    this.demand = mergeDemands(demand)
+  }
+
+  get codec(): Codec {
+    return this.made ??= new Codec(this.payload, this.success, this.error)
+  }
+
+  toLayer(handler: (payload: any) => Effect.Effect<any, any, any>, demand: Concurrency.Demand = {}): Handler<any> {
+    const job = this as unknown as AnyJob
+    const registered = Effect.map(Effect.context<never>(), (context): Registered => ({
+      job,
+      demand,
+      handler,
+      // What the run is given goes before what the Layer was built with.
+      handle: (payload) =>
+        Effect.updateContext(
+          handler(payload),
+          (given: Context.Context<any>) => Context.merge(context, given)
+        ) as Effect.Effect<unknown, unknown>
+    }))
+    const handled: Pick<Handler<any>, typeof HandlerTypeId | "job"> = { [HandlerTypeId]: registered, job }
+    const layer = Layer.effectDiscard(Effect.orDie(registerScoped(handled)))
+    return Object.assign(Layer.provideMerge(layer, layerRegistry), handled)
+  }
+
+  execute(payload: unknown, options?: ExecuteOptions): Effect.Effect<any, any, JobRunner> {
+    return JobRunner.use((runner) => runner.execute({ job: this as unknown as AnyJob, payload, options }))
+  }
+
+  fork(payload: unknown, options?: ExecuteOptions): Effect.Effect<any, any, JobRunner> {
+    return JobRunner.use((runner) => runner.fork({ job: this as unknown as AnyJob, payload, options }))
+  }
+}
+
+Object.defineProperty(JobImpl.prototype, TypeId, { value: TypeId })
