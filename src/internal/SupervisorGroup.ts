@@ -14,8 +14,9 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Addition, Budget, ForkOptions, Member, Phase, Report, State, SupervisorEvent } from "../Supervisor.ts"
+import { type CheckedBudget, Deadline } from "./SupervisorDeadline.ts"
 import { NameTakenError, SupervisorClosed, SupervisorFailed } from "./SupervisorErrors.ts"
-import { type CheckedBudget, Members, type Owned } from "./SupervisorMembers.ts"
+import { Members, type Owned } from "./SupervisorMembers.ts"
 
 export const phases: ReadonlyArray<Phase> = ["triggers", "workers", "lanes", "pool"]
 
@@ -97,14 +98,12 @@ export class Group {
   private readonly listeners = new Set<(event: SupervisorEvent) => void>()
   private readonly readers = new Set<() => void>()
   private readonly done = Deferred.makeUnsafe<Report>()
-  private readonly shortened = new Set<() => void>()
   private life: "running" | "stopping" | "closed" = "running"
   /** How many phases have begun to stop. */
   private begun = 0
   /** Where a stop was asked for. Something that is stopped may be what asks: it is told in each of these. */
   private readonly askers = new Set<Context.Context<never>>()
-  private graceUntil = Infinity
-  private killUntil = Infinity
+  private readonly deadline = new Deadline()
   private readonly counted = { drained: 0, interrupted: 0, abandoned: 0 }
   private readonly stragglers: Array<string> = []
   private readonly home: Context.Context<never>
@@ -372,7 +371,7 @@ export class Group {
       const clock = this.clock = fiber.getRef(Clock.Clock)
       const asking = fiber.getRef(CurrentMembers).filter((member) => member.group === this && isLive(member))
       for (const phase of phases) this.lists[phase].expectStop(asking.filter((member) => member.phase === phase))
-      const shorter = this.shorten(clock.currentTimeMillisUnsafe(), budget)
+      const shorter = this.deadline.shorten(clock, budget)
       // A `stop` that asks is told by itself: it would ask again.
       const anew = !this.askers.has(context) && !asking.some((member) => member instanceof StopCall)
       if (anew && this.life !== "closed") this.askers.add(context)
@@ -391,26 +390,6 @@ export class Group {
     for (const phase of phases) for (const owned of this.lists[phase]) owned.interruptUnsafe()
   }
 
-  private shorten(now: number, budget: CheckedBudget): boolean {
-    const grace = now + budget.grace
-    const kill = grace + budget.kill
-    const shorter = grace < this.graceUntil || kill < this.killUntil
-    this.graceUntil = Math.min(this.graceUntil, grace)
-    this.killUntil = Math.min(this.killUntil, kill)
-    if (shorter) { for (const tell of [...this.shortened]) tell() }
-    return shorter
-  }
-
-  /** What is left of the budget now. */
-  private left(clock: Clock.Clock): CheckedBudget {
-    const now = clock.currentTimeMillisUnsafe()
-    const from = Math.max(now, this.graceUntil)
-    return {
-      grace: Math.max(0, this.graceUntil - now),
-      kill: this.killUntil === Infinity ? Infinity : Math.max(0, this.killUntil - from)
-    }
-  }
-
   /** Phase after phase while there is grace; then all that are left at once, still in order. */
   private drive(clock: Clock.Clock): Effect.Effect<void> {
     const group = this
@@ -419,30 +398,17 @@ export class Group {
       while (ended < phases.length) {
         if (group.begun === ended) group.begin(phases[group.begun++]!, clock)
         const { state, stopped } = group.lists[phases[ended]!]
-        const over = group.left(clock).grace <= 0
+        const over = group.deadline.left(clock).grace <= 0
         if (over && state !== "closed") {
           while (group.begun < phases.length) group.begin(phases[group.begun++]!, clock)
         }
         if (state === "closed" || over) {
           group.count(yield* stopped)
           group.emit({ _tag: "PhaseEnded", ...group.at(), phase: phases[ended++]! })
-        } else yield* group.graceOr(stopped, clock)
+        } else yield* group.deadline.wait(stopped, "grace", clock)
       }
       group.finish()
     })
-  }
-
-  private graceOr(stopped: Effect.Effect<unknown>, clock: Clock.Clock): Effect.Effect<unknown> {
-    const { grace } = this.left(clock)
-    const changed = Effect.callback<void>((resume) => {
-      const tell = () => {
-        this.shortened.delete(tell)
-        resume(Effect.void)
-      }
-      this.shortened.add(tell)
-      return Effect.sync(() => this.shortened.delete(tell))
-    })
-    return first([stopped, changed, ...(Number.isFinite(grace) ? [Effect.sleep(Duration.millis(grace))] : [])])
   }
 
   private begin(phase: Phase, clock: Clock.Clock): void {
@@ -464,7 +430,7 @@ export class Group {
         list.remove(call)
       })
     }
-    Effect.runForkWith(asker!)(list.stop(this.left(clock), []))
+    Effect.runForkWith(asker!)(list.stop(this.deadline.left(clock), []))
     for (const other of others) this.tell(phase, other, clock)
   }
 
@@ -476,12 +442,12 @@ export class Group {
       const { addition: { stop }, isRemoved } = added
       if (added.phase === phase && !isRemoved && typeof stop === "function") this.callStop(added, context, clock)
     }
-    Effect.runForkWith(context)(list.stop(this.left(clock), []))
+    Effect.runForkWith(context)(list.stop(this.deadline.left(clock), []))
   }
 
   private callStop({ addition: { name, stop }, stopping }: Added, context: Context.Context<never>, clock: Clock.Clock) {
     const called = Effect.suspend((): Effect.Effect<unknown, unknown> =>
-      typeof stop === "function" ? stop(budgetOf(this.left(clock))) : stop!
+      typeof stop === "function" ? stop(budgetOf(this.deadline.left(clock))) : stop!
     )
     return Effect.runForkWith(Context.add(context, CurrentMembers, [stopping!]))(
       Effect.tapCause(called, (cause) =>

@@ -6,6 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Budget, Report, State } from "../Supervisor.ts"
+import { type CheckedBudget, Deadline } from "./SupervisorDeadline.ts"
+
+export type { CheckedBudget }
 
 /** What a stop knows of a member. @internal */
 export interface Owned {
@@ -20,7 +23,7 @@ export interface Owned {
   /** The member, or what it belongs to, asked for the stop itself. */
   exempt: boolean
   told: boolean
-  /** Part of the stop itself: waited for, and not counted. */
+  /** Waited for and not counted: a part of the stop itself, or a run that was refused. */
   readonly notWork?: boolean
   /** What both a member and the call that stops it stand for: given up together, they are one straggler. */
   readonly of?: object | undefined
@@ -38,9 +41,7 @@ export class Members {
   private readonly empty = new Set<() => void>()
   private readonly done = Deferred.makeUnsafe<Report>()
   private driven = false
-  private graceUntil = Infinity
-  private killUntil = Infinity
-  private shortened = new Set<() => void>()
+  private readonly deadline = new Deadline()
   /** Interrupting one must not let another begin. */
   atOnce: (f: () => void) => void = (f) => f()
   /** What follows the report, before any caller has it. */
@@ -70,9 +71,10 @@ export class Members {
     else member.after.before = member.before
     member.before = member.after = undefined
     if (member.exempt) this.exempted--
-    else if (member.notWork === true) { /* not work */ }
-    else if (this.state === "draining") this.counted.drained++
-    else if (this.state === "interrupting") this.counted[member.told ? "interrupted" : "drained"]++
+    else if (member.notWork !== true) {
+      if (this.state === "draining") this.counted.drained++
+      else if (this.state === "interrupting") this.counted[member.told ? "interrupted" : "drained"]++
+    }
     if (this.empty.size > 0 && this.size === this.exempted) { for (const tell of [...this.empty]) tell() }
   }
 
@@ -117,7 +119,7 @@ export class Members {
     return Effect.withFiber((fiber) => {
       this.expectStop(exempt)
       const clock = fiber.getRef(Clock.Clock)
-      this.shorten(clock.currentTimeMillisUnsafe(), budget)
+      this.deadline.shorten(clock, budget)
       if (!this.driven) {
         this.driven = true
         if (this.size === this.exempted) this.finish()
@@ -128,37 +130,16 @@ export class Members {
     })
   }
 
-  private shorten(now: number, budget: CheckedBudget): void {
-    const grace = now + budget.grace
-    const kill = grace + budget.kill
-    const shorter = grace < this.graceUntil || kill < this.killUntil
-    this.graceUntil = Math.min(this.graceUntil, grace)
-    this.killUntil = Math.min(this.killUntil, kill)
-    if (shorter) { for (const tell of [...this.shortened]) tell() }
-  }
-
-  private *drain(clock: Clock.Clock, until: () => number): Generator<Effect.Effect<unknown>> {
-    while (this.size > this.exempted) {
-      const left = until() - clock.currentTimeMillisUnsafe()
-      if (left <= 0) return
-      const changed = Effect.callback<void>((resume) => {
-        const tell = () => {
-          this.shortened.delete(tell)
-          resume(Effect.void)
-        }
-        this.shortened.add(tell)
-        return Effect.sync(() => this.shortened.delete(tell))
-      })
-      const waits = [this.awaitEmpty, changed, ...(Number.isFinite(left) ? [Effect.sleep(Duration.millis(left))] : [])]
-      // Interruptible on purpose: these are children of the driver, not the finalizer that waits for it.
-      yield Effect.raceAllFirst(waits.map((wait) => Effect.interruptible(wait)))
+  private *drain(part: keyof CheckedBudget, clock: Clock.Clock): Generator<Effect.Effect<unknown>> {
+    while (this.size > this.exempted && this.deadline.left(clock)[part] > 0) {
+      yield this.deadline.wait(this.awaitEmpty, part, clock)
     }
   }
 
   private drive(clock: Clock.Clock): Effect.Effect<void> {
     const members = this
     return Effect.gen(function*() {
-      for (const wait of members.drain(clock, () => members.graceUntil)) yield* wait
+      for (const wait of members.drain("grace", clock)) yield* wait
       if (members.size > members.exempted) {
         members.state = "interrupting"
         const all = [...members].filter((member) => !member.exempt)
@@ -166,7 +147,7 @@ export class Members {
         members.atOnce(() => {
           for (const member of all) member.interruptUnsafe()
         })
-        for (const wait of members.drain(clock, () => members.killUntil)) yield* wait
+        for (const wait of members.drain("kill", clock)) yield* wait
         const deaf = [...members].filter((member) => !member.exempt)
         const worked = new Set(deaf.flatMap(({ of, notWork }) => notWork === true ? [] : [of]))
         for (const member of deaf) {
@@ -189,11 +170,6 @@ export class Members {
     this.onStopped(report)
     Deferred.doneUnsafe(this.done, Exit.succeed(report))
   }
-}
-
-export interface CheckedBudget {
-  readonly grace: number
-  readonly kill: number
 }
 
 /** @internal */
