@@ -17,7 +17,7 @@ import { Concurrency, Lanes, Scheduler, Supervisor, Task, TaskRun } from "../src
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import { elapsed, quiet } from "./suites/Quiet.ts"
-import { outcomeOf } from "./suites/Reading.ts"
+import { outcomeOf, report } from "./suites/Reading.ts"
 import * as Refusal from "./suites/Refusal.ts"
 
 const one: Lanes.LaneOptions = { maxParallelism: 1 }
@@ -27,14 +27,6 @@ const ab = Lanes.layer({ lanes: { a: one, b: one } })
 const stubborn = (duration: Duration.Input) => Effect.uninterruptible(Effect.sleep(duration))
 
 const laneOf = Effect.map(TaskRun.CurrentRun, (run) => run.lane)
-
-const report = (counts: Partial<Supervisor.Report>): Supervisor.Report => ({
-  drained: 0,
-  interrupted: 0,
-  abandoned: 0,
-  stragglers: [],
-  ...counts
-})
 
 const stateOf = (name: string) => Effect.map(Lanes.list, (all) => all.find((lane) => lane.name === name)?.state)
 

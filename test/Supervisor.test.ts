@@ -20,6 +20,7 @@ import { Supervisor } from "../src/index.ts"
 import { run as runChild, start } from "./suites/ChildProcess.ts"
 import * as LogBook from "./suites/LogBook.ts"
 import { elapsed, quiet } from "./suites/Quiet.ts"
+import { report } from "./suites/Reading.ts"
 import * as Refusal from "./suites/Refusal.ts"
 
 const phases: ReadonlyArray<Supervisor.Phase> = ["triggers", "workers", "lanes", "pool"]
@@ -43,14 +44,6 @@ const listening = Effect.gen(function*() {
 /** What an event says, in a few words. */
 const words = (event: Supervisor.SupervisorEvent): string =>
   "name" in event ? `${event._tag} ${event.name}` : "phase" in event ? `${event._tag} ${event.phase}` : event._tag
-
-const report = (counts: Partial<Supervisor.Report>): Supervisor.Report => ({
-  drained: 0,
-  interrupted: 0,
-  abandoned: 0,
-  stragglers: [],
-  ...counts
-})
 
 const names = Effect.map(Supervisor.status, ({ members }) => members.map(({ name }) => name).sort())
 

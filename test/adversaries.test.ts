@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import { brokenLives } from "../src/testing/lives.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import { elapsed, quiet, turns } from "./suites/Quiet.ts"
@@ -296,7 +297,7 @@ describe("stopping at an odd moment", () => {
       const report = yield* Scheduler.close
       assert.strictEqual(report.interrupted, 1000)
       assert.strictEqual(journal.events.filter((event) => event._tag === "Started").length, 1)
-      assert.isUndefined(Journal.brokenLife(journal))
+      assert.deepStrictEqual(brokenLives(journal.events), [])
     }).pipe(Effect.provide(pool(1)), journal.listen)
   })
 

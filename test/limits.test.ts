@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import { brokenLives } from "../src/testing/lives.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import { elapsed, quiet, turns } from "./suites/Quiet.ts"
@@ -929,7 +930,7 @@ describe("when a limit is full", () => {
       yield* TaskRun.join(holder)
       yield* Task.make("next", Effect.sync(() => ran++), { ...api, whenFull: "drop" })
       assert.strictEqual(ran, 1)
-      assert.isUndefined(Journal.brokenLife(journal))
+      assert.deepStrictEqual(brokenLives(journal.events), [])
     }).pipe(Effect.provide(under({ api: 1 })), journal.listen)
   })
 
@@ -983,7 +984,7 @@ describe("when a limit is full", () => {
       yield* two.interrupt.pipe(Effect.forkChild)
       yield* TestClock.adjust("1 second")
       yield* two.exit
-      assert.isUndefined(Journal.brokenLife(journal))
+      assert.deepStrictEqual(brokenLives(journal.events), [])
     }).pipe(Effect.provide(under({ api: 2 })), journal.listen)
   })
 
@@ -1234,7 +1235,7 @@ describe("when a limit is full", () => {
       assert.strictEqual(yield* active("api"), 1)
       yield* Effect.forEach(clients, (run) => run.interrupt)
       yield* quiet
-      assert.isUndefined(Journal.brokenLife(journal))
+      assert.deepStrictEqual(brokenLives(journal.events), [])
       assert.strictEqual(yield* active("api"), 0)
     }).pipe(Effect.provide(pool(4, { tagLimits: { api: 1 } })), journal.listen)
   })

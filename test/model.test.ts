@@ -13,7 +13,7 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { Concurrency, RunEvent, Scheduler, Task, TaskRun } from "../src/index.ts"
-import * as Journal from "./suites/Journal.ts"
+import { following } from "../src/testing/lives.ts"
 import { turns } from "./suites/Quiet.ts"
 import * as Random from "./suites/Random.ts"
 
@@ -593,7 +593,7 @@ const lives = (round: Round): string | undefined => {
   for (const [id, facts] of round.facts) {
     let last = ""
     for (const fact of facts) {
-      if (!Journal.afterFact[last]!.includes(fact)) return `${id}: ${facts.join(" ")}`
+      if (!following[last]!.includes(fact)) return `${id}: ${facts.join(" ")}`
       last = fact
     }
     if (last !== "Finished") return `${id} never ends: ${facts.join(" ")}`

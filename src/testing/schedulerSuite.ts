@@ -22,6 +22,7 @@ import * as Scheduler from "../Scheduler.ts"
 import * as Task from "../Task.ts"
 import * as TaskRun from "../TaskRun.ts"
 import { leakGuard } from "./leakGuard.ts"
+import { brokenLives } from "./lives.ts"
 
 export interface Options {
   /** The runner runs a body in the fiber that asked: what needs a queue (order, drain, handles of live runs) is left out. Default: false. */
@@ -710,32 +711,3 @@ const invalidOf = (exit: Exit.Exit<unknown, unknown>): InvalidOptionError | unde
   defectsOf(exit).find((defect) => defect instanceof InvalidOptionError)
 
 const report = (some: object) => ({ drained: 0, interrupted: 0, abandoned: 0, stragglers: [], ...some })
-
-/** What may follow each fact of a run. Refused on the spot, a run never waited. */
-const following: Record<string, ReadonlyArray<string>> = {
-  "": ["Submitted"],
-  Submitted: ["Waiting", "Finished"],
-  Waiting: ["Started", "Finished"],
-  Started: ["Suspended", "AttemptFailed", "Finished"],
-  Suspended: ["Resumed", "Finished"],
-  Resumed: ["Suspended", "AttemptFailed", "Finished"],
-  AttemptFailed: ["Waiting", "Finished"],
-  Finished: []
-}
-
-/** The runs whose facts do not read as one life. */
-const brokenLives = (events: ReadonlyArray<RunEvent.RunEvent>): ReadonlyArray<string> => {
-  const lives = new Map<string, Array<string>>()
-  for (const event of events) {
-    if (!("run" in event)) continue
-    const { id, name } = event.run
-    const facts = lives.get(`${name} ${id}`)
-    if (facts === undefined) lives.set(`${name} ${id}`, [event._tag])
-    else facts.push(event._tag)
-  }
-  return [...lives]
-    .filter(([, facts]) =>
-      facts.at(-1) !== "Finished" || facts.some((fact, i) => !following[facts[i - 1] ?? ""]!.includes(fact))
-    )
-    .map(([run, facts]) => `${run}: ${facts.join(" ")}`)
-}

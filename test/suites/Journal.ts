@@ -21,31 +21,3 @@ export const make = (): Journal => {
     listen: Effect.provideService(RunEvent.Listeners, [(event) => void events.push(event)])
   }
 }
-
-/** What may follow each fact of one run. */
-export const afterFact: Record<string, ReadonlyArray<string>> = {
-  "": ["Submitted"],
-  // Refused on the spot, a run never waited.
-  Submitted: ["Waiting", "Finished"],
-  Waiting: ["Started", "Finished"],
-  Started: ["Suspended", "AttemptFailed", "Finished"],
-  Suspended: ["Resumed", "Finished"],
-  Resumed: ["Suspended", "AttemptFailed", "Finished"],
-  AttemptFailed: ["Waiting", "Finished"],
-  Finished: []
-}
-
-/** The first run whose life does not read as law 8 says, or `undefined`: no two attempts open at once, one end, in order. */
-export const brokenLife = (journal: Journal): string | undefined => {
-  const runs = new Set(journal.events.flatMap((event) => "run" in event && event.run ? [event.run.id] : []))
-  for (const id of runs) {
-    const facts = journal.facts({ id })
-    let last = ""
-    for (const fact of facts) {
-      if (!afterFact[last]!.includes(fact)) return `${id}: ${facts.join(" ")}`
-      last = fact
-    }
-    if (last !== "Finished") return `${id}: ${facts.join(" ")}`
-  }
-  return undefined
-}

@@ -1,7 +1,7 @@
 /** Short questions to ask of a run or a tag in the middle of a story. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Concurrency, type TaskRun } from "../../src/index.ts"
+import { Concurrency, type Supervisor, type TaskRun } from "../../src/index.ts"
 
 export const usage = (tag: string) => Effect.map(Concurrency.read(tag), Option.getOrThrow)
 
@@ -16,3 +16,12 @@ export const outcomeOf = (run: TaskRun.TaskRun<unknown, unknown>) =>
 
 /** One of a kind, like a connection: kept while its holder waits. */
 export const held: Concurrency.TagLimit = { limit: 1, whileWaiting: "hold" }
+
+/** What a stop reports: nothing but these. */
+export const report = (counts: Partial<Supervisor.Report>): Supervisor.Report => ({
+  drained: 0,
+  interrupted: 0,
+  abandoned: 0,
+  stragglers: [],
+  ...counts
+})
