@@ -22,6 +22,7 @@ import {
   Profile,
   TagTable
 } from "./internal/ConcurrencyDemand.ts"
+import type { Listener } from "./internal/ConcurrencyFacts.ts"
 import { holdersOf, limitName, toLimit, usage } from "./internal/ConcurrencyHolders.ts"
 import { keepLease, LeaseLostError, makeLease } from "./internal/ConcurrencyLease.ts"
 import { Counter, type Line, type Needs, Slot } from "./internal/ConcurrencyLine.ts"
@@ -128,10 +129,14 @@ interface Service {
   readonly revoke: (tag: string, id: string | undefined) => Effect.Effect<number>
   readonly leases: ReadonlyMap<string, Lease>
   readonly events: Stream.Stream<ConcurrencyEvent>
+  /** Tells the limits in force and their holders, then each fact, at once. Returns how to stop. */
+  readonly listen: (listener: Listener) => () => void
   /** For runners: warns of work that has waited longer. */
   readonly watch: (where: string, saturation: Duration.Input, context: Context.Context<never>) => void
   /** The limits a scheduler of these options works under, together with these. For runners. */
   readonly limitsFor: (options: LimitsOptions) => RunnerLimits
+  /** For runners: their own limits are gone; with `undefined` all are, as nobody can ask for them any more. */
+  readonly close: (limits: RunnerLimits | undefined) => void
 }
 
 /** The tag limits in force and who holds them. Explicit, no hidden global: whoever manages limits has it in `R`. */
@@ -141,7 +146,12 @@ export class Concurrency extends Context.Service<Concurrency, Service>()("taskla
 export const layer = (options?: { readonly tagLimits?: TagLimits | undefined }): Layer.Layer<Concurrency> =>
   Layer.effect(
     Concurrency,
-    Effect.suspend(() => orDie(() => new Shared(new TagTable("Concurrency.layer", options?.tagLimits))))
+    Effect.acquireRelease(
+      Effect.contextWith((context: Context.Context<never>) =>
+        orDie(() => makeUnsafe("Concurrency.layer", options?.tagLimits, context))
+      ),
+      (concurrency) => Effect.sync(() => concurrency.close(undefined))
+    )
   )
 
 /** Creates the limit of a tag, or resizes it: holders finish undisturbed, waiters are looked at again at once. */
@@ -314,8 +324,37 @@ export const withLease = (options: WithLeaseOptions) =>
     (lease) => lease.release
   )
 
+interface HolderFact {
+  readonly at: DateTime.Utc
+  readonly tag: string
+  /** The id of a run, or of a `withSlot` region or a lease. */
+  readonly holder: string
+  readonly name: string
+}
+
 /** A fact about the limits. */
 export type ConcurrencyEvent =
+  /** It is among the holders now: let in, or back from a wait during which it had lent the tag. */
+  | HolderFact & { readonly _tag: "Acquired"; readonly weight: number }
+  /** It is not any more: ended, or waiting and lending. `held` is since it was `Acquired`. */
+  | HolderFact & { readonly _tag: "Released"; readonly weight: number; readonly held: Duration.Duration }
+  /** It asked for the tag, which had no room, and is in line now. */
+  | HolderFact & { readonly _tag: "Waited" }
+  /** It was refused, or dropped, because of the tag. */
+  | HolderFact & { readonly _tag: "Denied"; readonly reason: AdmissionReason }
+  /** Taken from its holder by an operator. */
+  | HolderFact & { readonly _tag: "Revoked"; readonly weight: number; readonly held: Duration.Duration }
+  /** The limit is in force now: made, or switched on. */
+  | { readonly _tag: "Created"; readonly at: DateTime.Utc; readonly tag: string; readonly limit: Limit }
+  | {
+    readonly _tag: "Resized"
+    readonly at: DateTime.Utc
+    readonly tag: string
+    readonly limit: Limit
+    readonly before: Limit
+  }
+  /** The limit is not in force any more: removed, switched off, or gone with whoever had declared it. */
+  | { readonly _tag: "Removed"; readonly at: DateTime.Utc; readonly tag: string; readonly before: Limit }
   | {
     readonly _tag: "Paused"
     readonly at: DateTime.Utc
@@ -323,14 +362,6 @@ export type ConcurrencyEvent =
     readonly until: DateTime.Utc | undefined
   }
   | { readonly _tag: "Resumed"; readonly at: DateTime.Utc; readonly tag: string }
-  /** Taken from its holder by an operator. */
-  | {
-    readonly _tag: "Revoked"
-    readonly at: DateTime.Utc
-    readonly tag: string
-    readonly holder: string
-    readonly name: string
-  }
   | {
     readonly _tag: "LeaseExpired"
     readonly at: DateTime.Utc
@@ -352,6 +383,8 @@ export type ConcurrencyEvent =
 export const events: Stream.Stream<ConcurrencyEvent, never, Concurrency> = Stream.unwrap(
   Concurrency.useSync((concurrency) => concurrency.events)
 )
+
+export { type Listener, Listeners } from "./internal/ConcurrencyFacts.ts"
 
 /** Gives the current slot to others while an effect waits for something outside, then takes it back ahead of new work. Outside a run: the effect itself. */
 export const lend = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -509,9 +542,12 @@ export {
 /** @internal */
 export { Away, Held, NEVER, Pending, Retaking, Returned, since, toMillis, Waiting } from "./internal/ConcurrencyLine.ts"
 
-/** Makes the shared limits without a Layer. @internal */
-export const makeUnsafe = (where: string, tagLimits: TagLimits | undefined): Service =>
-  new Shared(new TagTable(where, tagLimits))
+/** Makes the shared limits without a Layer, told of to the listeners in `context`. @internal */
+export const makeUnsafe = (
+  where: string,
+  tagLimits: TagLimits | undefined,
+  context: Context.Context<never> = Context.empty()
+): Service => new Shared(new TagTable(where, tagLimits), context)
 
 /** @internal */
 export const refusal = (run: string, name: string, reason: AdmissionReason): AdmissionError =>

@@ -146,8 +146,9 @@ const unhurried: Supervisor.Budget = { gracePeriod: "Infinity" }
 const make = Effect.fnUntraced(function*(options: Options) {
   const context = yield* Effect.context<Supervisor.Supervisor>()
   const supervisor = Context.get(context, Supervisor.Supervisor)
-  const concurrency = Context.getOrUndefined(context, Concurrency.Concurrency) ??
-    Concurrency.makeUnsafe("Lanes.layer", undefined)
+  const outer = Context.getOrUndefined(context, Concurrency.Concurrency)
+  const concurrency = outer ?? Concurrency.makeUnsafe("Lanes.layer", undefined, context)
+  if (outer === undefined) yield* Effect.addFinalizer(() => Effect.sync(() => concurrency.close(undefined)))
   const base = Context.add(context, Concurrency.Concurrency, concurrency)
   const lanes = new Map<string, Lane>()
   // Lanes close side by side: each has its own budget.

@@ -242,7 +242,7 @@ function build(
       const context = yield* Effect.context<never>()
       const outer = Context.getOrUndefined(context, Concurrency.Concurrency)
       const made = yield* Concurrency.orDie(() => {
-        const concurrency = outer ?? Concurrency.makeUnsafe(where, options.tagLimits)
+        const concurrency = outer ?? Concurrency.makeUnsafe(where, options.tagLimits, context)
         const limits = concurrency.limitsFor({
           ...options,
           where,
@@ -257,9 +257,14 @@ function build(
         const core = new Core(where, name, options, limits, context, self, kind.inline === true)
         const service = serviceOf(core)
         self.service = service
-        return { concurrency, core, service }
+        return { concurrency, core, limits, service }
       })
-      yield* Effect.addFinalizer(() => stopAndReport(made.core))
+      yield* Effect.addFinalizer(() =>
+        Effect.andThen(
+          stopAndReport(made.core),
+          Effect.sync(() => made.concurrency.close(outer === undefined ? undefined : made.limits))
+        )
+      )
       return Context.make(Scheduler, made.service).pipe(Context.add(Concurrency.Concurrency, made.concurrency))
     })
   )

@@ -7,10 +7,16 @@ import { quiet } from "./suites/Quiet.ts"
 
 const limits = Concurrency.layer({ tagLimits: { gpu: 1, cpu: 2 } })
 
-/** Collects the facts from here on. */
+/** Collects the facts from here on, but for those of every holder. */
 const facts = Effect.gen(function*() {
   const seen: Array<Concurrency.ConcurrencyEvent> = []
-  yield* Effect.forkChild(Stream.runForEach(Concurrency.events, (event) => Effect.sync(() => seen.push(event))))
+  const usual = ["Acquired", "Released", "Waited"]
+  yield* Effect.forkChild(
+    Concurrency.events.pipe(
+      Stream.filter(({ _tag }) => !usual.includes(_tag)),
+      Stream.runForEach((event) => Effect.sync(() => seen.push(event)))
+    )
+  )
   yield* quiet
   return seen
 })

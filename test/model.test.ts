@@ -20,6 +20,8 @@ import * as Random from "./suites/Random.ts"
 const ROUNDS = 700
 const STEPS = 150
 const BATCH = 50
+/** Every other round hears of the holders from this step on only. */
+const LISTENS = 40
 /** What has not settled after so many turns of the dispatcher never will. */
 const TURNS = 5_000
 
@@ -100,6 +102,8 @@ class Round {
   readonly latches = Array.from({ length: 6 }, () => Latch.makeUnsafe(false))
   readonly fibers: Array<Fiber.Fiber<unknown, unknown>> = []
   readonly facts = new Map<string, Array<RunEvent.RunEvent["_tag"]>>()
+  /** The holders that `Concurrency` told of: `tag holder`, and what it has. */
+  readonly told = new Map<string, number>()
   /** Limits taken from a run by an operator: `tag run`. */
   readonly released = new Set<string>()
   readonly byId = new Map<string, Open>()
@@ -130,6 +134,24 @@ class Round {
     const tag = this.tags.get(name)!
     tag.epoch++
     tag.history.push({ step: this.step, limit: tag.limit ?? Infinity })
+  }
+
+  listens = false
+  listen(concurrency: Concurrency.Concurrency["Service"]): void {
+    this.listens = true
+    concurrency.listen((event) => this.hear(event))
+  }
+
+  private hear(event: Concurrency.ConcurrencyEvent): void {
+    if (!("weight" in event)) return
+    const key = `${event.tag} ${event.holder}`
+    const had = this.told.get(key)
+    this.expect(
+      had === (event._tag === "Acquired" ? undefined : event.weight),
+      () => `it had ${had}: ${JSON.stringify(event)}`
+    )
+    if (event._tag === "Acquired") this.told.set(key, event.weight)
+    else this.told.delete(key)
   }
 
   expect(holds: boolean, what: () => string): void {
@@ -548,6 +570,14 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
         expect(available > -1e-6 && available <= burst, () => `${info.tag}: ${available} of ${burst} tokens`)
       }
     }
+    if (round.listens) {
+      const held = infos.flatMap(({ holders, tag }) => holders.map(({ id, weight }) => `${tag} ${id} ${weight}`))
+      const told = [...round.told].map(([key, weight]) => `${key} ${weight}`)
+      expect(
+        held.toSorted().join() === told.toSorted().join(),
+        () => `the holders are ${held}, and told were ${told}`
+      )
+    }
     for (const scheduler of round.schedulers) {
       const counts = running(round, scheduler)
       openTo(scheduler.max, scheduler.reserved).forEach((slots, i) => {
@@ -638,6 +668,7 @@ const play = (number: number): Effect.Effect<string | undefined> => {
     yield* open(round, concurrency)
     for (let i = 0; i < STEPS && round.wrong === undefined; i++) {
       round.step = i
+      if (i === number % 2 * LISTENS) round.listen(concurrency)
       const exit = yield* Effect.exit(step(round, concurrency))
       // No step fails: what it does to others arrives with them.
       if (Exit.isFailure(exit)) return `step ${i}: ${Cause.pretty(exit.cause)}`

@@ -9,6 +9,7 @@
 import type * as Clock from "effect/Clock"
 import { Ageing } from "./ConcurrencyAgeing.ts"
 import { endEndless } from "./ConcurrencyEndless.ts"
+import type { Facts } from "./ConcurrencyFacts.ts"
 import type { FairKey } from "./ConcurrencyKeys.ts"
 import { Lending } from "./ConcurrencyLending.ts"
 import {
@@ -58,6 +59,8 @@ export class Admission {
   readonly replacers = new Set<Slot>()
   private readonly ageing = new Ageing(this)
   private saturation: Saturation | undefined
+  /** Somebody is told of all that becomes of the limits. */
+  facts: Facts | undefined
   private readonly overtaking = new Overtaking((counter) => this.touch(counter))
   /** Never full: where lines without a limit are put to be picked up. */
   readonly always = new Counter("tag", "", Infinity, false)
@@ -177,6 +180,7 @@ export class Admission {
     slot.revoked = undefined
     slot.skips = undefined
     slot.phase = Pending
+    if (this.facts !== undefined) this.facts.look(slot)
   }
 
   /** It was let in and never began: as if it had not asked. */
@@ -212,6 +216,11 @@ export class Admission {
   }
 
   private readonly todo: Array<() => void> = []
+
+  /** Inside the loops, or with several changes to be made at once. */
+  get busy(): boolean {
+    return this.draining || this.flushing || this.paused > 0
+  }
 
   /** Runs `f` once the loops have ended. */
   later(f: () => void): void {
@@ -260,11 +269,13 @@ export class Admission {
       for (const member of slot.together) {
         this.lending.takeBack(member)
         member.retaker = undefined
+        if (this.facts !== undefined) this.facts.look(member)
       }
       slot.tookBack()
       slot.together = undefined
     }
     slot.since = this.instant !== undefined && this.clock === slot.clock ? this.instant : since(slot.clock)
+    if (this.facts !== undefined) this.facts.look(slot)
   }
 
   private takeAll(slot: Slot, counters: ReadonlyArray<Counter>, weights: ReadonlyArray<number>): void {

@@ -82,10 +82,14 @@ export class TagTable {
   }
   /** Puts it among those that count, or those that do not. */
   place(counter: Counter, on: boolean): void {
+    const replaced = this.counters.has(counter.name)
     ;(on ? this.disabled : this.counters).delete(counter.name)
     ;(on ? this.counters : this.disabled).set(counter.name, counter)
     this.removed.delete(counter.name)
+    this.onChange(counter.name, replaced)
   }
+  /** The limit of a tag came, went or, with nobody in it, took the place of another. */
+  onChange: (tag: string, replaced: boolean) => void = () => {}
   get(tag: string): Counter | undefined {
     const counter = this.counters.get(tag)
     if (counter !== undefined || this.find === undefined || this.removed.has(tag) || this.disabled.has(tag)) {
@@ -106,6 +110,7 @@ export class TagTable {
     for (const [tag, counter] of this.counters) {
       if (counter.tracked && counter.live === 0 && counter.waiting === 0 && counter.pace === undefined) {
         this.counters.delete(tag)
+        this.onChange(tag, false)
       }
     }
     this.sweepAt = Math.max(1000, this.counters.size * 2)
@@ -116,6 +121,7 @@ export class TagTable {
     const known = this.counters.delete(tag)
     const off = this.disabled.delete(tag)
     if (this.find !== undefined && (known || off)) this.removed.add(tag)
+    if (known) this.onChange(tag, true)
     return known || off
   }
 }

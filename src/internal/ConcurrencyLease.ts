@@ -96,7 +96,7 @@ export class HeldLease implements Lease {
 
   private expire(now: number): void {
     this.ended = "expired"
-    this.shared.emit({ _tag: "LeaseExpired", at: DateTime.makeUnsafe(now), token: this.token, tags: this.tags })
+    this.shared.facts.emit({ _tag: "LeaseExpired", at: DateTime.makeUnsafe(now), token: this.token, tags: this.tags })
   }
 
   readonly expiresAt: Effect.Effect<DateTime.Utc> = Effect.sync(() => DateTime.makeUnsafe(this.expires))

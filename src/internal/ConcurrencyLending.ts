@@ -61,6 +61,7 @@ export class Lending {
     }
     this.admission.relineAll((line) => line.needs.counters.includes(share))
     this.admission.touch(origin)
+    if (this.admission.facts !== undefined) this.admission.facts.lookAll()
   }
 
   /** What stays taken while the slot's run waits. */
@@ -116,6 +117,7 @@ export class Lending {
       this.admission.touch(now)
       if (slot.phase === Retaking) this.admission.reline(this.leadOf(slot.retaker!) ?? slot)
       else this.relineAcquires(slot)
+      if (this.admission.facts !== undefined) this.admission.facts.look(slot)
     }
     this.admission.drain()
   }
@@ -303,7 +305,12 @@ export class Lending {
     const needs = slot.needs!
     slot.suspended()
     const plain = !needs.holds && slot.shares === undefined && slot.pins === undefined && slot.skips === undefined
-    if (plain) return this.admission.untake(slot, needs)
+    if (plain) this.admission.untake(slot, needs)
+    else this.lendSome(slot, needs)
+    if (this.admission.facts !== undefined) this.admission.facts.look(slot)
+  }
+
+  private lendSome(slot: Slot, needs: Needs): void {
     for (let i = 0; i < needs.counters.length; i++) {
       const counter = needs.counters[i]!
       if (skipped(slot, counter)) continue

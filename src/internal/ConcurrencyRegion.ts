@@ -151,7 +151,11 @@ export const enterRegion = <A, E, R, A2>(
     pinned.push([has, holding(has, counter!)!])
   }
   const needs = resolveRegion(region, shared)
-  if ("_tag" in needs) return refused(needs, region.name)
+  const denied = (reason: AdmissionReason) => {
+    admission.facts?.denied(region, region.profile.tags, reason)
+    return demand.whenFull === "drop" && reason._tag === "WouldWait" ? Effect.interrupt : refused(reason, region.name)
+  }
+  if ("_tag" in needs) return denied(needs)
   const body = needs.counters.length === 0 ? effect : Effect.provideService(effect, CurrentRegion, region as Slot)
   for (const [slot, counter] of pinned) admission.lending.pin(slot, counter)
   if (needs.counters.length > 0) shared.open.add(region)
@@ -176,9 +180,8 @@ export const enterRegion = <A, E, R, A2>(
   if (needs.counters.length === 0) return use
   const line = shared.regions.keys.get(key)
   if (admission.tryAcquire(region, needs, line)) return use
-  const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), refused(reason, region.name)))
-  if (demand.whenFull === "drop") return Effect.suspend(() => (leave(), Effect.interrupt))
-  if (demand.whenFull === "fail") {
+  const no = (reason: AdmissionReason) => Effect.suspend(() => (leave(), denied(reason)))
+  if (demand.whenFull === "drop" || demand.whenFull === "fail") {
     return no({ _tag: "WouldWait", limits: admission.lacking(needs, region).map(limitName) })
   }
   const chain = chainOf(context)
@@ -228,6 +231,7 @@ export const enterRegion = <A, E, R, A2>(
       return region.refused(reason)
     }
     if (admitted) return region.granted()
+    admission.facts?.waited(region, region.profile.tags)
     if (demand.whenFull === "replace") makeRoom(admission, region)
     return Effect.suspend(() => {
       if (region.phase === Held) return Effect.void

@@ -5,8 +5,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { ConcurrencyEvent, Lease, Limit, LimitInfo, LimitsOptions, TagLimit } from "../Concurrency.ts"
 import { type InvalidOptionError, orFail } from "../InvalidOptionError.ts"
 import { Admission } from "./ConcurrencyAdmission.ts"
@@ -21,6 +20,7 @@ import {
   setRate,
   TagTable
 } from "./ConcurrencyDemand.ts"
+import { Facts, type Listener } from "./ConcurrencyFacts.ts"
 import { holdersOf, limitName, usage } from "./ConcurrencyHolders.ts"
 import { Counter, type Slot } from "./ConcurrencyLine.ts"
 
@@ -32,8 +32,10 @@ export class Shared {
   readonly regions: Limits
   /** The regions that ask for something or have it. */
   readonly open = new Set<Slot>()
-  constructor(table: TagTable) {
+  readonly facts: Facts
+  constructor(table: TagTable, context: Context.Context<never>) {
     this.table = table
+    this.facts = new Facts(this.admission, table, context)
     this.admission.sources.add(this.open)
     this.regions = new Limits(this.admission, table, undefined, undefined, undefined)
     this.admission.onTime = (millis, slot, f) => {
@@ -45,23 +47,20 @@ export class Shared {
 
   /** By token. */
   readonly leases = new Map<string, Lease>()
-  private readonly listeners = new Set<(event: ConcurrencyEvent) => void>()
 
-  emit(event: ConcurrencyEvent): void {
-    Object.freeze(event)
-    for (const listener of [...this.listeners]) listener(event)
+  get events(): Stream.Stream<ConcurrencyEvent> {
+    return this.facts.stream
   }
 
-  /** From the subscription on; a slow reader misses none. */
-  readonly events: Stream.Stream<ConcurrencyEvent> = Stream.unwrap(Effect.gen({ self: this }, function*() {
-    const queue = yield* Queue.unbounded<ConcurrencyEvent>()
-    const listener = (event: ConcurrencyEvent) => void Queue.offerUnsafe(queue, event)
-    yield* Effect.acquireRelease(
-      Effect.sync(() => this.listeners.add(listener)),
-      () => Effect.sync(() => this.listeners.delete(listener))
-    )
-    return Stream.fromQueue(queue)
-  }))
+  listen(listener: Listener): () => void {
+    return this.facts.listen(listener)
+  }
+
+  /** Of a runner that has stopped, or all of it. */
+  close(limits: Limits | undefined): void {
+    if (limits === undefined) this.facts.close()
+    else if (limits.own !== undefined) this.facts.exclude(limits.own)
+  }
 
   watch(where: string, saturation: Duration.Input, context: Context.Context<never>): void {
     const threshold = checkDuration(where, "saturation", saturation)
@@ -71,7 +70,7 @@ export class Shared {
       const limit = limitName(counter)
       const { active, waiting } = counter
       const at = DateTime.makeUnsafe(slot.clock.currentTimeMillisUnsafe())
-      this.emit({ _tag: "Saturated", at, limit, active, waiting, run: slot.id })
+      this.facts.emit({ _tag: "Saturated", at, limit, active, waiting, run: slot.id })
       Effect.runForkWith(context)(Effect.logWarning(
         `"${slot.name}" (${slot.id}) has waited for "${limit}" longer than ${
           Duration.format(threshold)
@@ -108,6 +107,7 @@ export class Shared {
       : checkLimit(where, "maxParallelism", 1, maxParallelism)
     if (sharing.reserved !== undefined) checkReserved(where, sharing.reserved, max)
     const own = tagLimits === undefined || owner ? undefined : new TagTable(where, tagLimits)
+    if (own !== undefined) this.facts.include(own)
     const pool = inline ? undefined : new Counter("pool", "maxParallelism", max, false)
     const trees = sequential ? new Counter("tree", "maxParallelism", 1, true) : undefined
     return new Limits(this.admission, this.table, own, pool, trees, sharing)
@@ -126,6 +126,7 @@ export class Shared {
       if (same !== undefined) {
         const lowered = made.limit < same.limit
         same.limit = made.limit
+        if (this.admission.facts !== undefined) this.facts.limitChanged(tag, false)
         this.admission.version++
         this.admission.resized(same, lowered)
         if (same.pace !== undefined) {
@@ -213,7 +214,7 @@ export class Shared {
       let counter = this.table.get(tag) ?? this.table.disabled.get(tag)
       const time = until(now, counter?.pace?.pausedUntil ?? -Infinity)
       const at = DateTime.makeUnsafe(now)
-      this.emit(
+      this.facts.emit(
         time <= now ? { _tag: "Resumed", at, tag } : {
           _tag: "Paused",
           at,
@@ -235,7 +236,7 @@ export class Shared {
 
   /** Takes the tag from those who hold it, or from one of them; they go on uncounted. How many. */
   revoke(tag: string, id: string | undefined): Effect.Effect<number> {
-    return Effect.map(Clock.currentTimeMillis, (now) => {
+    return Effect.sync(() => {
       const counter = this.table.get(tag)
       let revoked = 0
       if (counter === undefined) return revoked
@@ -246,7 +247,7 @@ export class Shared {
           for (const slot of this.admission.holders) {
             if ((id !== undefined && slot.id !== id) || !this.admission.lending.revoke(slot, counter)) continue
             revoked++
-            this.emit({ _tag: "Revoked", at: DateTime.makeUnsafe(now), tag, holder: slot.id, name: slot.name })
+            this.facts.revoked(slot, tag)
           }
         }
       })

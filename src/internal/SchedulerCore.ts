@@ -235,11 +235,12 @@ export class Core {
         admission.leave(run)
         return run.refuse({ _tag: "Deadlock", cycle })
       }
-      if (options?.whenFull === "drop") return run.interruptUnsafe()
-      if (options?.whenFull === "fail") {
+      if (options?.whenFull === "drop" || options?.whenFull === "fail") {
         const limits = run.waitingFor().map((reason) => reason._tag === "Limit" ? reason.limit : "")
         admission.leave(run)
-        return run.refuse({ _tag: "WouldWait", limits })
+        if (options.whenFull === "fail") return run.refuse({ _tag: "WouldWait", limits })
+        admission.facts?.denied(run, run.tags, { _tag: "WouldWait", limits })
+        return run.interruptUnsafe()
       }
       if (this.maxQueued !== Infinity && this.isFull(run)) {
         admission.leave(run)
@@ -247,6 +248,7 @@ export class Core {
       }
       this.queued++
       run.isQueued = true
+      if (admission.facts !== undefined) admission.facts.waited(run, run.tags)
       if (options?.admissionTimeout !== undefined) this.bound(run, options.admissionTimeout)
     }
     if (this.events.listening) {

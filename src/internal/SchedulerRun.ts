@@ -190,6 +190,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   refuse(reason: Concurrency.AdmissionReason): void {
     // Interrupted in the same instant as it was refused: it has ended.
     if (this.settled !== undefined) return
+    this.core.limits.admission.facts?.denied(this, this.tags, reason)
     this.cancelTimer()
     if (this.rarely.onReadmitted !== undefined) {
       const resume = this.rarely.onReadmitted
