@@ -52,7 +52,7 @@ interface Plan {
   readonly stops: ReadonlyArray<Stop>
 }
 
-// Members begin and are removed at whole seconds, stops come between; lengths are unique to the millisecond.
+// Members begin and are removed at whole seconds, stops come between; lengths are unique to the millisecond, sums of them are not.
 const planOf = (random: Random.Random): Plan => {
   let unique = 1
   const length = (max: number) => random.int(0, max) * 1000 + 3 * unique++
@@ -231,6 +231,7 @@ const expected = (plan: Plan): Expected | undefined => {
   const edges = [grace, kill, ...plan.stops.map(({ at }) => at)]
   // The end that began the stop is the one that may fall on an edge.
   if (times.some((time) => Number.isFinite(time) && edges.includes(time) && time !== t0)) return undefined
+  if (lives.filter((life) => life.end === t0).length > 1) return undefined
   if (!Number.isFinite(end)) return undefined
   return {
     report,
