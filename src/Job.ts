@@ -8,6 +8,7 @@ import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as JsonSchema from "effect/JsonSchema"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
@@ -231,8 +232,12 @@ export const decodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unkn
 /** Runs a handler on an encoded payload and encodes how it ended. */
 export const handle = ({ handle, job }: Registered, payload: unknown): Effect.Effect<Reply> => {
   const handled = Effect.flatMap(Effect.orDie(decodePayload(job, payload)), handle)
-  return Effect.flatMap(Effect.exit(handled), (exit) => codecOf(job).encodeExit(exit))
+  return Effect.flatMap(Effect.exit(handled), (exit) => encodeExit(job, exit))
 }
+
+/** How a handler ended, encoded: what `handle` returns. */
+export const encodeExit = (job: AnyJob, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Reply> =>
+  codecOf(job).encodeExit(exit)
 
 /** What the handler's end is for who executed the job. */
 export const decodeReply = (job: AnyJob, reply: Reply): Effect.Effect<unknown, unknown> =>

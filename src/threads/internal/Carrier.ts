@@ -8,6 +8,8 @@ export interface Carrier {
   readonly name: string
   /** Throws when a value cannot be cloned. Given to one that is gone: nothing. */
   readonly post: (message: ToHost, transfer: ReadonlyArray<unknown>) => void
+  /** Whether it keeps this process alive; only while it works. */
+  readonly hold: (held: boolean) => void
   /** Ends it, whatever it is doing. Returns when it is gone; `onGone` was called before. */
   readonly kill: Effect.Effect<void>
 }

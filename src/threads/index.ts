@@ -1,0 +1,2 @@
+export * as ThreadHost from "./ThreadHost.ts"
+export * as ThreadRunner from "./ThreadRunner.ts"

@@ -1,0 +1,388 @@
+/**
+ * The hosts of a runner: started, handed out one call at a time, replaced, reclaimed, stopped.
+ *
+ * Its scheduler decides how many calls there are; a call that comes here has its slot and gets a host as soon as there is one. So the pool
+ * has no limit of its own: a suspended run keeps its host and lends its slot, and whoever gets the slot gets another host.
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { JobCrashedError, JobInfo, Reply } from "../../Job.ts"
+import type * as JobRunner from "../../JobRunner.ts"
+import { Call } from "./Call.ts"
+import type { Carrier, Gone, Start } from "./Carrier.ts"
+import { HostStartError, type StartReason } from "./HostErrors.ts"
+import type { FromHost, ToHost } from "./Wire.ts"
+
+export interface PoolOptions {
+  /** `tasklayer-<lane or id>`: the hosts are this and a number. */
+  readonly name: string
+  /** For messages. */
+  readonly entry: string
+  readonly start: Start
+  readonly spares: number
+  readonly keepAlive: number
+  readonly killAfter: number
+  readonly startTimeout: number
+  /** Of one call. Processes only. */
+  readonly env?: ((job: string, payload: unknown) => Readonly<Record<string, string>>) | undefined
+}
+
+export interface Size {
+  readonly minSize: number
+  readonly maxSize: number
+}
+
+/** After so many failed starts in a row, calls that wait for a host fail. */
+const TOO_MANY_FAILURES = 5
+const BACK_OFF = 50
+const LONGEST_BACK_OFF = 5_000
+
+export class Pool {
+  readonly options: PoolOptions
+  readonly context: Context.Context<never>
+  readonly hosts = new Set<Host>()
+  jobs: ReadonlyMap<string, JobInfo> = new Map()
+  size: Size
+  /** Lowest number first: the others are reclaimed. */
+  private readonly free: Array<Host> = []
+  private readonly waiting: Array<Call> = []
+  private starting = 0
+  private started = 0
+  private calls = 0
+  private state: "opening" | "open" | "closing" | "closed" = "opening"
+  /** Starts that failed since one succeeded. */
+  private failures = 0
+  private backOff: NodeJS.Timeout | undefined
+  private reclaiming: NodeJS.Timeout | undefined
+  /** To end as they become free: the size was lowered. */
+  private excess = 0
+  private onOpen: ((failure?: HostStartError) => void) | undefined
+  private onEmpty: (() => void) | undefined
+
+  constructor(options: PoolOptions, size: Size, context: Context.Context<never>) {
+    this.options = options
+    this.size = size
+    this.context = context
+  }
+
+  // ─── opening and closing
+
+  /** Starts the first hosts and waits until one is ready. */
+  readonly open: Effect.Effect<void, HostStartError> = Effect.callback((resume) => {
+    this.onOpen = (failure) => {
+      this.onOpen = undefined
+      resume(failure === undefined ? Effect.void : Effect.fail(failure))
+    }
+    const count = Math.max(1, this.size.minSize) + this.options.spares
+    for (let i = 0; i < count; i++) this.start()
+  })
+
+  /** Every host closes its Layer and ends; those that do not answer are killed. */
+  readonly close: Effect.Effect<void> = Effect.callback((resume) => {
+    this.state = "closing"
+    clearTimeout(this.backOff)
+    clearTimeout(this.reclaiming)
+    this.onEmpty = () => {
+      this.state = "closed"
+      resume(Effect.void)
+    }
+    for (const host of this.hosts) host.stop()
+    if (this.hosts.size === 0) this.onEmpty()
+  })
+
+  // ─── calls
+
+  /** Runs one attempt on a host. Interrupted, it returns when nothing of it runs any more. */
+  perform(call: JobRunner.Call): Effect.Effect<Reply, JobCrashedError> {
+    return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
+      Effect.callback<Reply, JobCrashedError>((resume) => {
+        const it = new Call(this, ++this.calls, call, fiber, resume)
+        this.begin(it)
+        return Effect.callback<void>((done) => it.interrupt(() => done(Effect.void)))
+      })
+    )
+  }
+
+  private begin(call: Call): void {
+    const host = this.free.shift()
+    if (host !== undefined) host.take(call)
+    else this.waiting.push(call)
+    this.fill()
+  }
+
+  /** It was interrupted before it had a host. */
+  leave(call: Call): void {
+    const index = this.waiting.indexOf(call)
+    if (index >= 0) this.waiting.splice(index, 1)
+  }
+
+  // ─── hosts
+
+  /** How many hosts run a call that has its slot. */
+  get working(): number {
+    let working = 0
+    for (const host of this.hosts) if (host.call !== undefined && host.call.waits === 0) working++
+    return working
+  }
+
+  get idle(): number {
+    return this.free.length
+  }
+
+  resize(size: Size): void {
+    const before = this.size
+    this.size = size
+    if (size.maxSize < before.maxSize) {
+      const wanted = size.maxSize + this.options.spares
+      this.excess = Math.max(0, this.working + this.free.length + this.starting - wanted)
+      while (this.excess > 0 && this.free.length > 0) {
+        this.excess--
+        this.free.pop()!.stop()
+      }
+    } else this.excess = 0
+    this.fill()
+  }
+
+  /** Starts what is missing: hosts for those who wait, the minimum, the spares. */
+  private fill(): void {
+    if (this.state !== "open" || this.backOff !== undefined) return
+    const { starting, waiting: { length: waiting }, working } = this
+    const missing = waiting + this.options.spares + Math.max(0, this.size.minSize - working - waiting) - starting -
+      this.free.length
+    for (let i = 0; i < missing; i++) this.start()
+  }
+
+  private start(): void {
+    const host = new Host(this, ++this.started)
+    this.hosts.add(host)
+    this.starting++
+    host.start(this.options.start)
+  }
+
+  ready(host: Host, jobs: ReadonlyArray<JobInfo>): void {
+    this.starting--
+    this.failures = 0
+    this.jobs = new Map(jobs.map((job) => [job.name, job]))
+    this.freed(host)
+    if (this.state !== "opening") return
+    this.state = "open"
+    this.onOpen?.()
+  }
+
+  /** It has nothing to do: the next call, or among the idle. */
+  freed(host: Host): void {
+    const next = this.waiting.shift()
+    if (next !== undefined) return host.take(next)
+    if (this.excess > 0) {
+      this.excess--
+      return host.stop()
+    }
+    host.rest()
+    let at = this.free.length
+    while (at > 0 && this.free[at - 1]!.number > host.number) at--
+    this.free.splice(at, 0, host)
+    if (this.reclaiming === undefined) this.reclaimLater(this.options.keepAlive)
+  }
+
+  gone(host: Host, phase: Phase, gone: Gone, reason: StartReason | undefined): void {
+    this.hosts.delete(host)
+    const at = this.free.indexOf(host)
+    if (at >= 0) this.free.splice(at, 1)
+    if (phase === "starting") {
+      this.starting--
+      this.startFailed(reason ?? { _tag: "Ended", ...gone })
+    }
+    this.fill()
+    if (this.hosts.size === 0) this.onEmpty?.()
+  }
+
+  private startFailed(reason: StartReason): void {
+    if (this.state === "opening") {
+      return this.onOpen?.(new HostStartError({ entry: this.options.entry, reason }))
+    }
+    if (this.state !== "open") return
+    this.failures++
+    const delay = Math.min(LONGEST_BACK_OFF, BACK_OFF * 2 ** (this.failures - 1))
+    this.log(Effect.logWarning(
+      `${new HostStartError({ entry: this.options.entry, reason }).message}; again in ${delay} ms`
+    ))
+    if (this.failures >= TOO_MANY_FAILURES) {
+      for (const call of this.waiting.splice(0)) call.crashed({ reason: "error", detail: "no host starts" })
+    }
+    this.backOff = setTimeout(() => {
+      this.backOff = undefined
+      this.fill()
+    }, delay)
+    if (this.waiting.length === 0) this.backOff.unref()
+  }
+
+  // ─── reclaiming
+
+  /** Idle hosts beyond the minimum and the spares end when they have been idle for `keepAlive`. */
+  private reclaimLater(delay: number): void {
+    if (this.state !== "open" || !Number.isFinite(delay)) return
+    this.reclaiming = setTimeout(() => {
+      this.reclaiming = undefined
+      this.reclaim()
+    }, delay).unref()
+  }
+
+  private reclaim(): void {
+    const { keepAlive, spares } = this.options
+    const now = performance.now()
+    let surplus = this.free.length - spares - Math.max(0, this.size.minSize - this.working)
+    let next = Infinity
+    for (let i = this.free.length - 1; i >= 0 && surplus > 0; i--, surplus--) {
+      const host = this.free[i]!
+      const left = host.idleSince + keepAlive - now
+      if (left > 0) next = Math.min(next, left)
+      else {
+        this.free.splice(i, 1)
+        host.stop()
+      }
+    }
+    this.reclaimLater(Math.ceil(next))
+  }
+
+  log(line: Effect.Effect<void>): void {
+    Effect.runForkWith(this.context)(line)
+  }
+}
+
+type Phase = "starting" | "ready" | "stopping" | "gone"
+
+export class Host {
+  readonly number: number
+  readonly name: string
+  call: Call | undefined
+  idleSince = 0
+  private readonly pool: Pool
+  private carrier: Carrier | undefined
+  private phase: Phase = "starting"
+  private notReady: StartReason | undefined
+  private pings = 0
+  private answered = 0
+  private timer: NodeJS.Timeout | undefined
+  private killed = false
+
+  constructor(pool: Pool, number: number) {
+    this.pool = pool
+    this.number = number
+    this.name = `${pool.options.name}-${number}`
+  }
+
+  start(start: Start): void {
+    const { startTimeout } = this.pool.options
+    const starting = start({
+      name: this.name,
+      onMessage: (message) => this.received(message),
+      onGone: (gone) => this.gone(gone)
+    })
+    if (Number.isFinite(startTimeout)) {
+      this.timer = setTimeout(() => {
+        this.notReady = { _tag: "Timeout", after: startTimeout }
+        this.kill()
+      }, startTimeout)
+    }
+    Effect.runForkWith(this.pool.context)(starting).addObserver((exit) => {
+      if (exit._tag === "Failure") return this.gone({ reason: "error", detail: String(exit.cause) })
+      this.carrier = exit.value
+      if (this.killed) this.kill()
+    })
+  }
+
+  /** Given to one that is free. */
+  take(call: Call): void {
+    this.call = call
+    const carrier = this.carrier!
+    carrier.hold(true)
+    call.taken(this)
+  }
+
+  post(message: ToHost, transfer: ReadonlyArray<unknown> = nothing): void {
+    this.carrier!.post(message, transfer)
+  }
+
+  rest(): void {
+    this.idleSince = performance.now()
+    this.carrier!.hold(false)
+  }
+
+  /** Its call is over. */
+  finished(): void {
+    this.call = undefined
+    if (this.phase !== "ready") return
+    this.unwatch()
+    this.pool.freed(this)
+  }
+
+  private received(message: FromHost): void {
+    switch (message._tag) {
+      case "Reply":
+        if (message.call === this.call?.id) this.call.replied(message.reply)
+        return
+      case "Pong":
+        this.answered = message.ping
+        return
+      case "Ready":
+        if (this.phase !== "starting") return
+        this.unwatch()
+        this.phase = "ready"
+        return this.pool.ready(this, message.jobs)
+      case "NotReady":
+        this.notReady = { _tag: "Failed", detail: message.error }
+        return this.kill()
+    }
+  }
+
+  // ─── ending it
+
+  /** Asks it to end by itself. */
+  stop(): void {
+    if (this.phase === "starting") return this.kill()
+    if (this.phase !== "ready") return
+    this.phase = "stopping"
+    this.carrier!.hold(true)
+    this.post({ _tag: "Stop" })
+    this.watch()
+  }
+
+  /** Kills it as soon as it does not answer for `killAfter`. */
+  watch(): void {
+    if (this.timer !== undefined) return
+    const ping = ++this.pings
+    this.post({ _tag: "Ping", ping })
+    this.timer = setTimeout(() => {
+      // This thread may be the slow one: what has come meanwhile is read first.
+      setImmediate(() => {
+        if (this.timer === undefined || this.pings !== ping) return
+        this.timer = undefined
+        if (this.answered === ping) this.watch()
+        else this.kill()
+      })
+    }, this.pool.options.killAfter)
+  }
+
+  private unwatch(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    this.pings++
+  }
+
+  private kill(): void {
+    this.killed = true
+    if (this.carrier !== undefined) Effect.runForkWith(this.pool.context)(this.carrier.kill)
+  }
+
+  private gone(gone: Gone): void {
+    const { call, phase } = this
+    if (phase === "gone") return
+    this.unwatch()
+    this.phase = "gone"
+    this.pool.gone(this, phase, gone, this.notReady)
+    call?.crashed(this.killed ? { ...gone, reason: "unresponsive" } : gone)
+  }
+}
+
+const nothing: ReadonlyArray<unknown> = []
