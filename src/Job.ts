@@ -6,23 +6,20 @@
  */
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as JsonSchema from "effect/JsonSchema"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import type * as Concurrency from "./Concurrency.ts"
-import { Codec, type Reply } from "./internal/JobCodec.ts"
-import {
-  type DuplicateJobError,
-  InvalidPayloadError,
-  type JobCrashedError,
-  type UnknownJobError
-} from "./internal/JobErrors.ts"
+import { Codec, copy, encodeProgress, type Reply } from "./internal/JobCodec.ts"
+import { within } from "./internal/JobContext.ts"
+import type { DuplicateJobError, InvalidPayloadError, JobCrashedError, UnknownJobError } from "./internal/JobErrors.ts"
 import { type Handlers, inContext, type Registered } from "./internal/JobRegistry.ts"
 import type { Provided } from "./Scheduler.ts"
 import type * as Task from "./Task.ts"
@@ -45,21 +42,36 @@ export interface Job<
   readonly error: Error
   readonly demand: Concurrency.Demand
   readonly options: Options<any>
-  /** Registers what does the work; what it demands is merged into the job's own. A name with a handler already: the defect `DuplicateJobError`. */
+  /**
+   * Registers what does the work; what it demands is merged into the job's own. A name with a handler already: the defect `DuplicateJobError`.
+   *
+   * The handler has the services its Layer is given, whatever those who execute the job have of them: it may be far away. While that Layer
+   * lives the job is known; what was accepted until then still runs.
+   */
   readonly toLayer: <R>(
     handler: (payload: Payload["Type"]) => Effect.Effect<Success["Type"], Error["Type"], R>,
     demand?: Concurrency.Demand
-  ) => Handler<Exclude<R, Given>>
+  ) => Handler<
+    Exclude<R | Payload["DecodingServices"] | Success["EncodingServices"] | Error["EncodingServices"], Given>
+  >
   /** Runs it on the JobRunner in context. The payload is validated before anything is queued. */
   readonly execute: <const O extends ExecuteOptions = {}>(
     payload: Payload["~type.make.in"],
     options?: O
-  ) => Effect.Effect<Success["Type"], Error["Type"] | X | SubmitError | Refusal<O>, JobRunner>
+  ) => Effect.Effect<
+    Success["Type"],
+    Error["Type"] | X | SubmitError | Refusal<O>,
+    JobRunner | Payload["EncodingServices"] | Success["DecodingServices"] | Error["DecodingServices"]
+  >
   /** Submits it and returns the handle of its run. */
   readonly fork: <const O extends ExecuteOptions = {}>(
     payload: Payload["~type.make.in"],
     options?: O
-  ) => Effect.Effect<TaskRun.TaskRun<Success["Type"], Error["Type"] | X | Refusal<O>>, SubmitError, JobRunner>
+  ) => Effect.Effect<
+    TaskRun.TaskRun<Success["Type"], Error["Type"] | X | Refusal<O>>,
+    SubmitError,
+    JobRunner | Payload["EncodingServices"] | Success["DecodingServices"] | Error["DecodingServices"]
+  >
 }
 
 export type AnyJob = Job<string, any, any, any, any>
@@ -154,12 +166,14 @@ export const layerFromModule = <const M extends object>(
 
 type NeedsOf<M> = { [K in keyof M]: M[K] extends Handler<infer R> ? R : never }[keyof M]
 
-/** Registers a handler for as long as the registry lives; the same one again is nothing new. */
+/**
+ * Registers a handler for as long as the registry lives, with the services in context. The same one again takes its place; while a Layer has
+ * registered it, that is in use.
+ */
 export const register = <R>(handler: Handler<R>): Effect.Effect<void, DuplicateJobError, R | Registry> =>
   Effect.gen(function*() {
     const registry = yield* Registry
-    const registered = yield* handler[HandlerTypeId]
-    if (registry.get(registered.job.name)?.handler !== registered.handler) yield* registry.add(registered)
+    yield* registry.add({ ...yield* handler[HandlerTypeId], kept: true })
   })
 
 const registerScoped = <R>(
@@ -168,7 +182,7 @@ const registerScoped = <R>(
   Effect.gen(function*() {
     const registry = yield* Registry
     const registered = yield* handler[HandlerTypeId]
-    yield* Effect.acquireRelease(registry.add(registered), () => registry.remove(registered.job.name))
+    yield* Effect.acquireRelease(registry.add(registered), () => registry.remove(registered))
   })
 
 /** The jobs that have a handler here, in order of registration. */
@@ -176,11 +190,14 @@ export const list: Effect.Effect<ReadonlyArray<JobInfo>, never, Registry> = Regi
   registry.all.map(({ demand, job }) => infoOf(job, demand))
 )
 
-/** What is known of a job. */
+/** What is known of a job. All of it can be cloned. */
 export interface JobInfo {
   readonly name: string
-  readonly demand: Concurrency.Demand
-  /** JSON Schemas of what crosses the boundary. */
+  /** The job's own and its handler's, merged. Durations in milliseconds. */
+  readonly demand: Task.Options
+  /** Of each attempt, in milliseconds. */
+  readonly timeout: Duration.Input | undefined
+  /** JSON Schemas of what crosses the boundary; of what has none, the one that allows anything. */
   readonly payload: JsonSchema.Document<"draft-2020-12">
   readonly success: JsonSchema.Document<"draft-2020-12">
   readonly error: JsonSchema.Document<"draft-2020-12">
@@ -188,14 +205,22 @@ export interface JobInfo {
 
 // ─── from inside a handler
 
-/** Tells whoever executes the job how far it is: any JSON value. Waits until that was received; outside a job, nothing. */
+/**
+ * Tells whoever executes the job how far it is: any JSON value (another one is a defect). Waits until `onProgress` has returned, so that a
+ * handler is never ahead of it; outside a job, and where nobody listens, at once.
+ */
 export const progress = (value: Schema.Json): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => Context.get(fiber.context, CurrentProgress)(value))
+  Effect.withFiber((fiber) => {
+    const report = Context.get(fiber.context, CurrentProgress)
+    return report === unheard ? Effect.void : Effect.flatMap(Effect.orDie(encodeProgress(value)), report)
+  })
+
+const unheard = () => Effect.void
 
 /** Where progress goes. For runners. */
 export const CurrentProgress: Context.Reference<(progress: Schema.Json) => Effect.Effect<void>> = Context.Reference<
   (progress: Schema.Json) => Effect.Effect<void>
->("tasklayer/Job/CurrentProgress", { defaultValue: () => () => Effect.void })
+>("tasklayer/Job/CurrentProgress", { defaultValue: () => unheard })
 
 // ─── the port
 
@@ -221,19 +246,24 @@ export interface Request {
 
 export type { Registered, Reply }
 
-/** Validates a payload and encodes it as JSON. */
+/** Validates what a payload is made of: its defaults filled in. */
+export const makePayload = (job: AnyJob, input: unknown): Effect.Effect<unknown, InvalidPayloadError> =>
+  codecOf(job).makePayload(input)
+
+/** Encodes a payload as JSON. */
 export const encodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unknown, InvalidPayloadError> =>
-  invalid(job, codecOf(job).encodePayload(payload))
+  codecOf(job).encodePayload(payload)
 
 /** Decodes what `encodePayload` made. */
 export const decodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unknown, InvalidPayloadError> =>
-  invalid(job, codecOf(job).decodePayload(payload))
+  codecOf(job).decodePayload(payload)
 
 /** Runs a handler on an encoded payload and encodes how it ended. */
-export const handle = ({ handle, job }: Registered, payload: unknown): Effect.Effect<Reply> => {
-  const handled = Effect.flatMap(Effect.orDie(decodePayload(job, payload)), handle)
-  return Effect.flatMap(Effect.exit(handled), (exit) => encodeExit(job, exit))
-}
+export const handle = ({ handle, job, within }: Registered, payload: unknown): Effect.Effect<Reply> =>
+  within(Effect.flatMap(
+    Effect.exit(Effect.flatMap(Effect.orDie(decodePayload(job, payload)), handle)),
+    (exit) => encodeExit(job, exit)
+  ))
 
 /** How a handler ended, encoded: what `handle` returns. */
 export const encodeExit = (job: AnyJob, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Reply> =>
@@ -242,6 +272,9 @@ export const encodeExit = (job: AnyJob, exit: Exit.Exit<unknown, unknown>): Effe
 /** What the handler's end is for who executed the job. */
 export const decodeReply = (job: AnyJob, reply: Reply): Effect.Effect<unknown, unknown> =>
   codecOf(job).decodeReply(reply)
+
+/** What crosses without leaving the process: a copy, as a thread would have it. Throws where that is impossible. */
+export const crossed: (encoded: unknown) => unknown = copy
 
 /** The demand of a job, then of its handler, then of the call: tags are added, the others replaced. */
 export const mergeDemands = (...demands: ReadonlyArray<Concurrency.Demand | undefined>): Concurrency.Demand => {
@@ -257,22 +290,36 @@ export const mergeDemands = (...demands: ReadonlyArray<Concurrency.Demand | unde
 }
 
 /** See `JobInfo`. */
-export const infoOf = (job: AnyJob, handlers?: Concurrency.Demand): JobInfo => ({
-  name: job.name,
-  demand: mergeDemands(job.demand, handlers),
-  payload: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.payload as Schema.Top)),
-  success: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.success as Schema.Top)),
-  error: Schema.toJsonSchemaDocument(Schema.toCodecJson(job.error as Schema.Top))
-})
+export const infoOf = (job: AnyJob, handlers?: Concurrency.Demand): JobInfo => {
+  const { admissionTimeout, ...demand } = mergeDemands(job.demand, handlers)
+  const { limit, timeout } = job.options
+  return {
+    name: job.name,
+    demand: {
+      ...demand,
+      ...(admissionTimeout === undefined ? {} : { admissionTimeout: millisOf(admissionTimeout) }),
+      ...(limit === undefined ? {} : { limit })
+    },
+    timeout: timeout === undefined ? undefined : millisOf(timeout),
+    ...(job as unknown as JobImpl).schemas
+  }
+}
+
+/** What is no duration stays what it is, for whoever runs it to refuse. */
+const millisOf = (input: Duration.Input): Duration.Input =>
+  Option.match(Duration.fromInput(input), { onNone: () => input, onSome: Duration.toMillis })
 
 const codecOf = (job: AnyJob): Codec => (job as unknown as JobImpl).codec
 
-const invalid = <A>(job: AnyJob, coded: Effect.Effect<A, Schema.SchemaError>): Effect.Effect<A, InvalidPayloadError> =>
-  Effect.mapError(coded, (error) => new InvalidPayloadError({ job: job.name, issue: error.message }))
-
 // ─── what can go wrong
 
-export { DuplicateJobError, InvalidPayloadError, JobCrashedError, UnknownJobError } from "./internal/JobErrors.ts"
+export {
+  DuplicateJobError,
+  InvalidPayloadError,
+  InvalidResultError,
+  JobCrashedError,
+  UnknownJobError
+} from "./internal/JobErrors.ts"
 
 // ─── the job itself
 
@@ -291,6 +338,7 @@ class JobImpl {
   readonly options: Options<any>
   readonly demand: Concurrency.Demand
   private made: Codec | undefined
+  private documents: Pick<JobInfo, "payload" | "success" | "error"> | undefined
 
   constructor(name: string, { error, payload, success, ...options }: Made) {
     this.name = name
@@ -304,22 +352,24 @@ class JobImpl {
   }
 
   get codec(): Codec {
-    return this.made ??= new Codec(this.payload, this.success, this.error)
+    return this.made ??= new Codec(this.name, this.payload, this.success, this.error)
+  }
+
+  get schemas(): Pick<JobInfo, "payload" | "success" | "error"> {
+    const { error, payload, success } = this
+    return this.documents ??= {
+      payload: documentOf(payload),
+      success: documentOf(success),
+      error: documentOf(error)
+    }
   }
 
   toLayer(handler: (payload: any) => Effect.Effect<any, any, any>, demand: Concurrency.Demand = {}): Handler<any> {
     const job = this as unknown as AnyJob
-    const registered = Effect.map(Effect.context<never>(), (context): Registered => ({
-      job,
-      demand,
-      handler,
-      // What the run is given goes before what the Layer was built with.
-      handle: (payload) =>
-        Effect.updateContext(
-          handler(payload),
-          (given: Context.Context<any>) => Context.merge(context, given)
-        ) as Effect.Effect<unknown, unknown>
-    }))
+    const registered = Effect.map(Effect.context<any>(), (context): Registered => {
+      const provided = within(context, ofTheRun)
+      return { job, demand, handler, within: provided, handle: (payload) => provided(handler(payload)) }
+    })
     const handled: Pick<Handler<any>, typeof HandlerTypeId | "job"> = { [HandlerTypeId]: registered, job }
     const layer = Layer.effectDiscard(Effect.orDie(registerScoped(handled)))
     return Object.assign(Layer.provideMerge(layer, layerRegistry), handled)
@@ -335,3 +385,14 @@ class JobImpl {
 }
 
 Object.defineProperty(JobImpl.prototype, TypeId, { value: TypeId })
+
+/** What the run is given, whatever there was when the Layer was built. */
+const ofTheRun = [JobRunner, CurrentProgress]
+
+const documentOf = (schema: Schema.Top): JsonSchema.Document<"draft-2020-12"> => {
+  try {
+    return Schema.toJsonSchemaDocument(Schema.toCodecJson(schema))
+  } catch {
+    return { dialect: "draft-2020-12", schema: {}, definitions: {} }
+  }
+}

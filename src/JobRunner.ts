@@ -5,12 +5,13 @@
  * own is how a name and an encoded payload become an encoded result.
  */
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import { type OnProgress, Progress, unheard } from "./internal/JobRunnerProgress.ts"
+import { type Beginning, type Shared, SharedRuns } from "./internal/JobRunnerShared.ts"
 import * as Job from "./Job.ts"
 import * as Scheduler from "./Scheduler.ts"
 import * as Supervisor from "./Supervisor.ts"
@@ -28,21 +29,27 @@ export const layerLocal: Layer.Layer<Job.JobRunner | Job.Registry, never, Schedu
   Effect.gen(function*() {
     const scheduler = yield* Scheduler.Scheduler
     const registry = yield* Job.Registry
-    return make({
+    return make<Job.Registered>({
       id: `local-${Supervisor.freshId()}`,
       scheduler,
       jobs: Effect.sync(() => registry.all.map(({ demand, job }) => Job.infoOf(job, demand))),
-      find: (name) => Effect.sync(() => registry.get(name)),
-      perform: ({ job, onProgress, payload }) =>
-        Effect.suspend(() => {
-          const registered = registry.get(job)
-          return registered === undefined
-            ? Effect.die(new Job.UnknownJobError({ job, known: registry.names }))
-            : Effect.provideService(Job.handle(registered, payload), Job.CurrentProgress, onProgress)
+      find: (name) => Effect.succeed(registry.get(name)),
+      perform: ({ found, onProgress, payload }) =>
+        Effect.map(Effect.provideService(Job.handle(found, payload), Job.CurrentProgress, onProgress), crossed),
+      encode: (encoding, _once, job) =>
+        Effect.flatMapEager(encoding, (encoded) => {
+          try {
+            return Effect.succeed({ payload: Job.crossed(encoded), transfer: nothing })
+          } catch (error) {
+            return Effect.fail(new Job.InvalidPayloadError({ job, issue: String(error) }))
+          }
         })
     })
   })
 ).pipe(Layer.provideMerge(Job.layerRegistry))
+
+const crossed = (reply: Job.Reply): Job.Reply =>
+  reply._tag === "Success" ? { _tag: "Success", value: Job.crossed(reply.value) } : reply
 
 // ─── by name
 
@@ -81,12 +88,15 @@ export const jobs: Effect.Effect<ReadonlyArray<Job.JobInfo>, never, Job.JobRunne
 // ─── making one
 
 /** One attempt of one run: what crosses the boundary, and who asks. */
-export interface Call {
+export interface Call<out F = Found> {
   readonly job: string
+  /** What `find` said when it was submitted: a job that is unknown since is still run. */
+  readonly found: F
   readonly payload: unknown
   /** What the transport may move instead of copying it. */
   readonly transfer: ReadonlyArray<unknown>
   readonly run: TaskRun.CurrentRun["Service"]
+  /** One at a time and in order, with `Job.progress` waiting for it; after the attempt, nothing. Never fails. */
   readonly onProgress: (progress: any) => Effect.Effect<void>
 }
 
@@ -94,6 +104,10 @@ export interface Call {
 export interface Found {
   readonly job?: Job.AnyJob | undefined
   readonly demand?: Task.Options | undefined
+  /** Of a job executed by name that is not here. */
+  readonly timeout?: Duration.Input | undefined
+  /** Provides what the schemas of `job` need to one who has only its name. */
+  readonly within?: (<A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>) | undefined
 }
 
 export interface Encoded {
@@ -101,139 +115,201 @@ export interface Encoded {
   readonly transfer: ReadonlyArray<unknown>
 }
 
-export interface Options {
+export interface Options<F extends Found = Found> {
   readonly id: string
   /** Where its runs are admitted. */
   readonly scheduler: Scheduler.Scheduler["Service"]
   readonly jobs: Effect.Effect<ReadonlyArray<Job.JobInfo>>
   /** `undefined`: no handler of that name. */
-  readonly find: (name: string) => Effect.Effect<Found | undefined>
+  readonly find: (name: string) => Effect.Effect<F | undefined>
   /** Runs one attempt, in the fiber of the run. Interrupted, it returns when nothing of the job runs any more. */
-  readonly perform: (call: Call) => Effect.Effect<Job.Reply, Job.JobCrashedError>
+  readonly perform: (call: Call<F>) => Effect.Effect<Job.Reply, Job.JobCrashedError>
   /** Around the encoding of a payload: finds what may be moved. `once`: no retry will need it again. */
   readonly encode?: (
     encoding: Effect.Effect<unknown, Job.InvalidPayloadError>,
-    once: boolean
+    once: boolean,
+    job: string
   ) => Effect.Effect<Encoded, Job.InvalidPayloadError>
 }
 
 /** A runner from what is its own. */
-export const make = (options: Options): Job.Runner => {
-  const live = new Map<string, Shared>()
+export const make = <F extends Found = Found>(options: Options<F>): Job.Runner => {
+  const { scheduler } = options
+  const shared = new SharedRuns()
+  let ids = 0
 
   /** Everything that can be wrong with a request is found here: nothing is queued yet. */
-  const prepare = Effect.fnUntraced(function*({ job: named, options: given, payload }: Job.Request) {
-    const name = typeof named === "string" ? named : named.name
-    const found = yield* options.find(name)
-    if (found === undefined) {
-      const known = (yield* options.jobs).map(({ name }) => name)
-      return yield* new Job.UnknownJobError({ job: name, known })
-    }
-    const job = typeof named === "string" ? found.job ?? untyped(name) : named
-    const { idempotencyKey, limit, retry, retryCrashes, timeout } = job.options
-    const encoding = typeof named === "string"
-      ? Effect.as(Job.decodePayload(job, payload), payload)
-      : Job.encodePayload(job, payload)
-    const encoded = options.encode === undefined
-      ? { payload: yield* encoding, transfer: [] }
-      : yield* options.encode(encoding, retry === undefined)
-    const key = idempotencyKey === undefined
-      ? undefined
-      : `${name} ${idempotencyKey(yield* Job.decodePayload(job, encoded.payload))}`
+  const prepare = (request: Job.Request): Effect.Effect<Prepared<F>, Job.SubmitError> => {
+    const { job: named, payload } = request
+    const byName = typeof named === "string"
+    const name = byName ? named : named.name
+    return Effect.flatMapEager(options.find(name), (found): Effect.Effect<Prepared<F>, Job.SubmitError> => {
+      if (found === undefined) return unknownJob(name)
+      const job = byName ? found.job ?? untyped(name) : named
+      const { idempotencyKey, retry } = job.options
+      const checked = byName ? withinOf(found)(Job.decodePayload(job, payload)) : Job.makePayload(job, payload)
+      return Effect.flatMapEager(checked, (value) => {
+        const key = idempotencyKey === undefined ? undefined : JSON.stringify([name, idempotencyKey(value)])
+        const encoding = byName ? Effect.succeed(payload) : Job.encodePayload(job, value)
+        const encoded = options.encode === undefined
+          ? Effect.mapEager(encoding, (payload) => ({ payload, transfer: nothing }))
+          : options.encode(encoding, retry === undefined, name)
+        return Effect.mapEager(
+          encoded,
+          (encoded) => ({ name, byName, found, job, encoded, key, given: request.options })
+        )
+      })
+    })
+  }
 
-    const onProgress = given?.onProgress ?? (() => Effect.void)
-    const performed = Effect.flatMap(TaskRun.CurrentRun, (run) =>
-      Effect.flatMap(
-        options.perform({ ...encoded, job: name, run, onProgress }),
-        (reply) => Job.decodeReply(job, reply)
-      ))
-    const body = Effect.provideService(performed, Job.JobRunner, self)
-    const { id, onProgress: _, refusable, ...asked } = given ?? {}
-    const demand: Scheduler.ForkOptions = {
-      ...Job.mergeDemands(job.demand, found.demand, asked),
-      id,
-      limit,
-      refusable
-    }
+  const unknownJob = (job: string) =>
+    Effect.flatMap(
+      options.jobs,
+      (jobs) => Effect.fail(new Job.UnknownJobError({ job, known: jobs.map(({ name }) => name) }))
+    )
+
+  /** Of a run that is shared, who listens is the affair of `shared`. */
+  const taskOf = (prepared: Prepared<F>, shared: Shared | undefined, freshId?: string): AnyTask => {
+    const { byName, found, given, job, name } = prepared
+    const { limit, retry, retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
+    const { id = freshId, onProgress, refusable, ...asked } = given ?? noOptions
+    const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
+    const decode = byName ? new Undecoded(job, found) : undefined
+    const body = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
     const mayRetryCrashes = retry !== undefined && retryCrashes === true
-    let task: Task.Task<unknown, unknown> = Task.make(name, mayRetryCrashes ? body : dieOfCrash(body), demand)
+    const demand: Scheduler.ForkOptions = { ...merged, limit: limit ?? merged.limit, id, refusable }
+    let task: AnyTask = Task.make(name, mayRetryCrashes ? body : dieOfCrash(body), demand)
     if (timeout !== undefined) task = Task.withTimeout(timeout)(task)
     if (retry !== undefined) task = Task.withRetry(retry as Schedule.Schedule<unknown, unknown>)(task)
-    if (mayRetryCrashes) {
-      task = Task.transform<unknown, unknown, never, unknown, unknown, Scheduler.Provided>(dieOfCrash)(task)
-    }
-    return { key, task }
-  })
+    if (mayRetryCrashes) task = changed(task, dieOfCrash)
+    return decode === undefined || retry === undefined ? task : changed(task, decode.encoded)
+  }
 
-  const submit = (task: Task.Task<unknown, unknown>): Effect.Effect<TaskRun.TaskRun<unknown, unknown>> =>
-    Effect.provideService(Task.fork(task), Scheduler.Scheduler, options.scheduler)
-
-  /** The live run of this key, begun where there is none. */
-  const share = (key: string, task: Task.Task<unknown, unknown>): Effect.Effect<Shared & { run: AnyRun }> =>
-    Effect.suspend(() => {
-      const known = live.get(key)
-      if (known !== undefined) {
-        return Effect.flatMap(
-          Deferred.await(known.begun),
-          // Whoever was to begin it was interrupted before that.
-          (run) => run === undefined ? share(key, task) : Effect.succeed(Object.assign(known, { run }))
-        )
-      }
-      const shared: Shared = { begun: Deferred.makeUnsafe(), waiting: 0, kept: false }
-      live.set(key, shared)
-      const end = Effect.sync(() => live.get(key) === shared && live.delete(key))
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.exit(restore(submit(task))), (exit): Effect.Effect<Shared & { run: AnyRun }> => {
-          const run = Exit.isSuccess(exit) ? exit.value : undefined
-          Deferred.doneUnsafe(shared.begun, Effect.succeed(run))
-          if (run === undefined) return Effect.andThen(end, exit as Exit.Exit<never>)
-          return Effect.as(Effect.forkDetach(Effect.andThen(run.exit, end)), Object.assign(shared, { run }))
-        })
+  /** Runs one attempt and decodes its end. */
+  const attempt = (
+    { encoded, found, job, name }: Prepared<F>,
+    onProgress: OnProgress | undefined,
+    undecoded: Undecoded | undefined,
+    shared: Shared | undefined
+  ): Effect.Effect<unknown, unknown> =>
+    Effect.withFiber((fiber) => {
+      const context = fiber.context as Context.Context<any>
+      const run = Context.getUnsafe(context, TaskRun.CurrentRun)
+      shared?.began(run)
+      const progress = onProgress === undefined ? undefined : new Progress(onProgress)
+      const report = progress === undefined ? unheard : progress.report
+      const performed = options.perform({ ...encoded, job: name, found, run, onProgress: report })
+      const decoded = Effect.flatMap(
+        progress === undefined ? performed : Effect.onExitPrimitive(performed, progress.end),
+        undecoded === undefined ? (reply) => Job.decodeReply(job, reply) : undecoded.decode
       )
+      return Context.getOrUndefined(context, Job.JobRunner) === self
+        ? decoded
+        : Effect.provideService(decoded, Job.JobRunner, self)
     })
+
+  const onScheduler = <A, E>(effect: Effect.Effect<A, E, Scheduler.Scheduler>): Effect.Effect<A, E> =>
+    Effect.withFiber((fiber) =>
+      Context.getOrUndefined(fiber.context as Context.Context<any>, Scheduler.Scheduler) === scheduler
+        ? effect as Effect.Effect<A, E>
+        : Effect.provideService(effect, Scheduler.Scheduler, scheduler)
+    )
+
+  const beginning = (prepared: Prepared<F>): Beginning => {
+    const id = prepared.given?.id ?? `${options.id}-${++ids}`
+    return {
+      submit: (shared) => onScheduler(Task.fork(taskOf(prepared, shared, id))),
+      find: Effect.map(scheduler.runs, (runs) => runs.find((run) => run.id === id))
+    }
+  }
 
   const self: Job.Runner = {
     id: options.id,
     jobs: options.jobs,
     fork: (request) =>
-      Effect.flatMap(
-        prepare(request),
-        ({ key, task }) =>
-          key === undefined ? submit(task) : Effect.map(share(key, task), (shared) => {
-            shared.kept = true
-            return shared.run
-          })
+      Effect.suspend(() =>
+        Effect.flatMapEager(prepare(request), (prepared) =>
+          prepared.key === undefined
+            ? onScheduler(Task.fork(taskOf(prepared, undefined)))
+            : shared.fork(prepared.key, beginning(prepared), request.options?.onProgress))
       ),
     execute: (request) =>
-      Effect.flatMap(prepare(request), ({ key, task }) =>
-        key === undefined
-          ? Effect.provideService(task, Scheduler.Scheduler, options.scheduler)
-          : Effect.flatMap(share(key, task), (shared) => joinShared(shared)))
+      Effect.suspend(() =>
+        Effect.flatMapEager(prepare(request), (prepared): Effect.Effect<unknown, unknown> =>
+          prepared.key === undefined
+            ? onScheduler(taskOf(prepared, undefined))
+            : shared.execute(prepared.key, beginning(prepared), request.options?.onProgress))
+      )
   }
   return self
 }
 
-type AnyRun = TaskRun.TaskRun<unknown, unknown>
+type AnyTask = Task.Task<unknown, unknown>
 
-/** A run that several may wait for. It ends with the last of those that executed it, unless somebody has its handle. */
-interface Shared {
-  readonly begun: Deferred.Deferred<AnyRun | undefined>
-  waiting: number
-  kept: boolean
+/** A request with which nothing is wrong. */
+interface Prepared<F> {
+  readonly name: string
+  readonly byName: boolean
+  readonly found: F
+  readonly job: Job.AnyJob
+  readonly encoded: Encoded
+  /** While a run of it is live it is joined. */
+  readonly key: string | undefined
+  readonly given: Job.ExecuteOptions | undefined
 }
 
-const joinShared = (shared: Shared & { readonly run: AnyRun }): Effect.Effect<unknown, unknown> =>
-  Effect.suspend(() => {
-    shared.waiting++
-    return Effect.onExit(
-      TaskRun.join(shared.run),
-      () => --shared.waiting === 0 && !shared.kept ? shared.run.interrupt : Effect.void
-    )
-  })
+const nothing: ReadonlyArray<never> = []
+const noOptions: Job.ExecuteOptions = {}
+
+const withinOf = ({ within }: Found) => within ?? (<A, E>(effect: Effect.Effect<A, E>) => effect)
+
+const changed = (
+  task: AnyTask,
+  f: (
+    effect: Effect.Effect<unknown, unknown, Scheduler.Provided>
+  ) => Effect.Effect<unknown, unknown, Scheduler.Provided>
+): AnyTask => Task.transform<unknown, unknown, never, unknown, unknown, Scheduler.Provided>(f)(task)
 
 const dieOfCrash = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.catchIf(effect, (error) => error instanceof Job.JobCrashedError, Effect.die) as Effect.Effect<A, E, R>
 
+/** By name, what comes back is encoded as what went in. Where it is retried, the policy sees the error itself. */
+class Undecoded {
+  private readonly job: Job.AnyJob
+  private readonly found: Found
+  private last: { readonly decoded: unknown; readonly encoded: unknown } | undefined
+
+  constructor(job: Job.AnyJob, found: Found) {
+    this.job = job
+    this.found = found
+  }
+
+  readonly decode = (reply: Job.Reply): Effect.Effect<unknown, unknown> => {
+    if (reply._tag === "Success") return Effect.succeed(reply.value)
+    const plain = Job.decodeReply(untyped(this.job.name), reply)
+    if (this.job.options.retry === undefined) return plain
+    return Effect.catch(
+      plain,
+      (encoded) =>
+        Effect.mapError(withinOf(this.found)(Job.decodeReply(this.job, reply)), (decoded) => {
+          this.last = { decoded, encoded }
+          return decoded
+        })
+    )
+  }
+
+  readonly encoded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, unknown, R> =>
+    Effect.mapError(effect, (error) => this.last?.decoded === error ? this.last.encoded : error)
+}
+
+const untypedJobs = new Map<string, Job.AnyJob>()
+
 /** A job known by name alone: what crosses is passed on as it is. */
-const untyped = (name: string): Job.AnyJob =>
-  Job.make(name, { payload: Schema.Json, success: Schema.Json, error: Schema.Json })
+const untyped = (name: string): Job.AnyJob => {
+  let job = untypedJobs.get(name)
+  if (job === undefined) {
+    job = Job.make(name, { payload: Schema.Json, success: Schema.Json, error: Schema.Json })
+    untypedJobs.set(name, job)
+  }
+  return job
+}

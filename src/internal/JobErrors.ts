@@ -22,6 +22,19 @@ export class InvalidPayloadError extends Data.TaggedError("InvalidPayloadError")
   }
 }
 
+/** The handler ended with what the job's schema does not allow: a defect of the handler. `cause` is the error it failed with. */
+export class InvalidResultError extends Data.TaggedError("InvalidResultError")<{
+  readonly job: string
+  readonly end: "success" | "error"
+  readonly issue: string
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    const ended = this.end === "success" ? "succeeded" : "failed"
+    return `job "${this.job}" ${ended} with what its schema does not allow: ${this.issue}`
+  }
+}
+
 /** Two handlers with one name. */
 export class DuplicateJobError extends Data.TaggedError("DuplicateJobError")<{ readonly job: string }> {
   override get message(): string {
