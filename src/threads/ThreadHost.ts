@@ -1,15 +1,16 @@
 /**
- * What a thread runs: the two lines of an entry.
+ * What a thread or process of a runner runs: the two lines of an entry.
  *
  *     ThreadHost.run(Layer.mergeAll(resize, hash))
  *
- * The Layer has the handlers and what they need; each thread builds its own. The same file can be the entry of a `ThreadRunner` and of a
+ * The Layer has the handlers and what they need; each thread or process builds its own. The same file can be the entry of a `ThreadRunner` and of a
  * `ProcessRunner`.
  */
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { Data, hosting } from "./internal/Hosting.ts"
 import { threadPort } from "./internal/Port.ts"
+import { processPort } from "./internal/ProcessPort.ts"
 
 export interface Options<R> {
   /** Runs once, before the first job. */
@@ -18,13 +19,14 @@ export interface Options<R> {
 
 /** Hosts these handlers for the runner that started this thread or process. Throws in any other. */
 export const run = <ROut, E>(layer: Layer.Layer<ROut, E>, options?: Options<ROut>): void => {
-  const port = threadPort()
+  const port = threadPort() ?? processPort()
   if (port === undefined) {
     throw new Error(
-      "ThreadHost.run: no runner started this thread. Name this file as the `entry` of a ThreadRunner or ProcessRunner; do not import it"
+      "ThreadHost.run: no runner started this thread or process. Name this file as the `entry` of a ThreadRunner or ProcessRunner; do not import it"
     )
   }
-  Effect.runFork(hosting(port, layer, options?.initialise))
+  const found = port instanceof Promise ? Effect.promise(() => port) : Effect.succeed(port)
+  Effect.runFork(Effect.flatMap(found, (port) => hosting(port, layer, options?.initialise)))
 }
 
 /** What the runner was given as `data`, in the Layer, in `initialise` and in handlers. */

@@ -34,10 +34,9 @@ export class ThreadRunner extends Context.Service<ThreadRunner, Runner.Service>(
  */
 export const layer = (options: Options): Layer.Layer<ThreadRunner | JobRunner.JobRunner, HostStartError> => {
   const { env, resourceLimits, ...shared } = options
-  return Runner.layer(ThreadRunner, shared, () => {
+  return Runner.layer(ThreadRunner, "ThreadRunner.layer", shared, () => {
     const entry = entryOf(options.entry)
     return {
-      where: "ThreadRunner.layer",
       prefix: "threads",
       entry: nameOf(entry),
       start: startThread({ entry, data: options.data, env, resourceLimits })

@@ -14,6 +14,7 @@ import * as TaskRun from "../../TaskRun.ts"
 import { HostRun, HostRunner } from "./HostRunner.ts"
 import { movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
+import { putEnv } from "./ProcessEnv.ts"
 import type { Run, ToHost } from "./Wire.ts"
 
 /** What the runner was given as `data`. */
@@ -81,10 +82,12 @@ class Hosting {
   private run(message: Run): void {
     const { job, handle } = this.registry.get(message.job)!
     const context = this.contextOf(message)
+    const restore = putEnv(message.env)
     const handled = Effect.flatMap(Effect.orDie(Job.decodePayload(job, message.payload)), handle)
     const fiber = this.fiber = Effect.runForkWith(context)(Effect.scoped(handled))
     this.call = message.call
     fiber.addObserver((exit) => {
+      restore()
       this.call = undefined
       this.fiber = undefined
       this.reply(message.call, job, exit)

@@ -12,7 +12,7 @@ import type * as JobRunner from "../../JobRunner.ts"
 import { Call } from "./Call.ts"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
 import { HostStartError, type StartReason } from "./HostErrors.ts"
-import type { FromHost, ToHost } from "./Wire.ts"
+import type { Env, FromHost, ToHost } from "./Wire.ts"
 
 export interface PoolOptions {
   /** `tasklayer-<lane or id>`: the hosts are this and a number. */
@@ -25,7 +25,7 @@ export interface PoolOptions {
   readonly killAfter: number
   readonly startTimeout: number
   /** Of one call. Processes only. */
-  readonly env?: ((job: string, payload: unknown) => Readonly<Record<string, string>>) | undefined
+  readonly env?: ((job: string, payload: unknown) => Env) | undefined
 }
 
 export interface Size {

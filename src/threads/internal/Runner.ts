@@ -66,8 +66,6 @@ export interface Service {
 }
 
 export interface Kind {
-  /** As `ThreadRunner.layer`. */
-  readonly where: string
   /** Of the default id. */
   readonly prefix: string
   readonly start: Start
@@ -75,20 +73,19 @@ export interface Kind {
   readonly env?: PoolOptions["env"]
 }
 
-/** The layer of a runner. */
+/** The layer of a runner; `where` is its name. */
 export const layer = <I>(
   key: Context.Key<I, Service>,
+  where: string,
   options: Options,
-  kindOf: () => Kind
+  kindOf: (settings: Settings) => Kind
 ): Layer.Layer<I | Job.JobRunner, HostStartError> =>
   Layer.effectContext(Effect.gen(function*() {
     const context = yield* Effect.context<never>()
     const scope = yield* Effect.scope
-    const kind = yield* orDie(kindOf)
-    const { where } = kind
     const { size, ...settings } = yield* orDie(() => check(where, options))
-    const id = options.id ?? `${kind.prefix}-${Supervisor.freshId()}`
-    const { entry, env, start } = kind
+    const { entry, env, prefix, start } = yield* orDie(() => kindOf(settings))
+    const id = options.id ?? `${prefix}-${Supervisor.freshId()}`
     const pool = new Pool({ ...settings, name: `tasklayer-${options.lane ?? id}`, entry, start, env }, size, context)
     yield* Effect.addFinalizer(() => pool.close)
     yield* pool.open
@@ -163,7 +160,10 @@ const schedulerOptions = (options: Options): Scheduler.LayerOptions => {
   return rest
 }
 
-const check = (where: string, options: Options) => ({
+/** In milliseconds. */
+export type Settings = Pick<PoolOptions, "spares" | "keepAlive" | "killAfter" | "startTimeout">
+
+const check = (where: string, options: Options): Settings & { readonly size: Size } => ({
   size: checkSize(where, options.size === undefined ? sizeFrom(options) : sizeOf(options.size, undefined)),
   spares: Concurrency.checkLimit(where, "spares", 0, options.spares ?? 1),
   keepAlive: toMillis(where, "keepAlive", options.keepAlive ?? "30 seconds"),

@@ -26,8 +26,11 @@ export interface Run {
   /** Somebody wants to know of spans. */
   readonly traced: boolean
   /** For the time of this call. Processes only. */
-  readonly env?: Readonly<Record<string, string>> | undefined
+  readonly env?: Env | undefined
 }
+
+/** `undefined` takes a variable away. */
+export type Env = Readonly<Record<string, string | undefined>>
 
 export type FromHost =
   | { readonly _tag: "Ready"; readonly jobs: ReadonlyArray<JobInfo> }
