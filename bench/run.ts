@@ -4,6 +4,7 @@
  *     npm run bench -- core                                         every bench and subject, 5 rounds
  *     npm run bench -- limits                                       what limits add to a task
  *     npm run bench -- time                                         periodics and workers
+ *     npm run bench -- threads                                      jobs on worker threads
  *     npm run bench -- core --bench=sync,backlog --rounds=9         benches by the start of their name
  *     npm run bench -- core --subject="tasklayer,p-queue"           subjects by their whole name
  *     npm run --silent bench -- core --json                         one object, for a program
@@ -18,6 +19,7 @@ import * as path from "node:path"
 import { parseArgs } from "node:util"
 import * as core from "./core.ts"
 import * as limits from "./limits.ts"
+import * as threads from "./threads.ts"
 import * as time from "./time.ts"
 
 /** What one process has measured: how many tasks there were, and numbers by name. */
@@ -51,7 +53,12 @@ interface Row {
   readonly [column: string]: string | number | null
 }
 
-const suites = new Map<string, Suite>([["core", core.suite], ["limits", limits.suite], ["time", time.suite]])
+const suites = new Map<string, Suite>([
+  ["core", core.suite],
+  ["limits", limits.suite],
+  ["time", time.suite],
+  ["threads", threads.suite]
+])
 
 const root = path.join(import.meta.dirname, "..")
 
