@@ -4,19 +4,24 @@
  * Its scheduler decides how many calls there are; a call that comes here has its slot and gets a host as soon as there is one. So the pool
  * has no limit of its own: a suspended run keeps its host and lends its slot, and whoever gets the slot gets another host.
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { JobCrashedError, JobInfo, Reply } from "../../Job.ts"
+import * as References from "effect/References"
+import type { AnyJob, JobCrashedError, JobInfo, Reply } from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
 import { Call } from "./Call.ts"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
+import { rawOf } from "./Ends.ts"
 import { HostStartError, type StartReason } from "./HostErrors.ts"
-import type { Env, FromHost, ToHost } from "./Wire.ts"
+import { say } from "./Logs.ts"
+import type { Answer, Env, FromHost, ToHost } from "./Wire.ts"
 
 export interface PoolOptions {
   /** `tasklayer-<lane or id>`: the hosts are this and a number. */
   readonly name: string
+  /** The id of the runner. */
+  readonly runner: string
   /** For messages. */
   readonly entry: string
   readonly start: Start
@@ -57,6 +62,7 @@ export class Pool {
   private reclaiming: NodeJS.Timeout | undefined
   /** To end as they become free: the size was lowered. */
   private excess = 0
+  private readonly raws = new Map<string, AnyJob>()
   private onOpen: ((failure?: HostStartError) => void) | undefined
   private onEmpty: (() => void) | undefined
 
@@ -115,6 +121,13 @@ export class Pool {
   leave(call: Call): void {
     const index = this.waiting.indexOf(call)
     if (index >= 0) this.waiting.splice(index, 1)
+  }
+
+  /** A job as its hosts submit it: encoded there. */
+  raw(name: string): AnyJob {
+    let job = this.raws.get(name)
+    if (job === undefined) this.raws.set(name, job = rawOf(name, { timeout: this.jobs.get(name)?.timeout }))
+    return job
   }
 
   // ─── hosts
@@ -317,11 +330,12 @@ export class Host {
     this.pool.freed(this)
   }
 
+  answer(request: number, answer: Answer): void {
+    if (this.phase !== "gone") this.post({ _tag: "Answer", request, answer })
+  }
+
   private received(message: FromHost): void {
     switch (message._tag) {
-      case "Reply":
-        if (message.call === this.call?.id) this.call.replied(message.reply)
-        return
       case "Pong":
         this.answered = message.ping
         return
@@ -333,6 +347,13 @@ export class Host {
       case "NotReady":
         this.notReady = { _tag: "Failed", detail: message.error }
         return this.kill()
+      default:
+        if (this.call !== undefined && (message.call === this.call.id || message.call === "current")) {
+          return this.call.received(message)
+        }
+        // Of a fiber that was left behind by a call, or of its Layer.
+        if (message._tag === "Log") say(annotated(this.pool.context, this.name), message)
+        else if (message._tag === "Request") this.answer(message.request, { _tag: "Over" })
     }
   }
 
@@ -386,3 +407,9 @@ export class Host {
 }
 
 const nothing: ReadonlyArray<unknown> = []
+
+const annotated = (context: Context.Context<never>, host: string): Context.Context<never> =>
+  Context.add(context, References.CurrentLogAnnotations, {
+    ...Context.get(context, References.CurrentLogAnnotations),
+    host
+  })

@@ -86,7 +86,11 @@ export const layer = <I>(
     const { size, ...settings } = yield* orDie(() => check(where, options))
     const { entry, env, prefix, start } = yield* orDie(() => kindOf(settings))
     const id = options.id ?? `${prefix}-${Supervisor.freshId()}`
-    const pool = new Pool({ ...settings, name: `tasklayer-${options.lane ?? id}`, entry, start, env }, size, context)
+    const pool = new Pool(
+      { ...settings, runner: id, name: `tasklayer-${options.lane ?? id}`, entry, start, env },
+      size,
+      context
+    )
     yield* Effect.addFinalizer(() => pool.close)
     yield* pool.open
     // After the pool, so that it is closed before: what it drains needs its hosts.

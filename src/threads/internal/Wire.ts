@@ -1,7 +1,7 @@
 /** What a runner and its hosts say to each other. Everything here can be cloned. */
-import type * as Concurrency from "../../Concurrency.ts"
 import type { ExecuteOptions, JobInfo, Reply } from "../../Job.ts"
 import type * as RunEvent from "../../RunEvent.ts"
+import type { WaitReason } from "../../TaskRun.ts"
 
 /** A host runs one call at a time. */
 export type ToHost =
@@ -10,19 +10,29 @@ export type ToHost =
   /** Answered at once by a host whose event loop turns. */
   | { readonly _tag: "Ping"; readonly ping: number }
   | { readonly _tag: "Answer"; readonly request: number; readonly answer: Answer }
+  /** Of what was asked for by this request. Answered by `Told` with the same number, once. */
+  | {
+    readonly _tag: "Query"
+    readonly call: number
+    readonly query: number
+    readonly request: number
+    readonly about: About
+  }
   /** Close the Layer of handlers, then end. */
   | { readonly _tag: "Stop" }
 
 export interface Run {
   readonly _tag: "Run"
   readonly call: number
+  /** The id of the runner. */
+  readonly runner: string
   readonly job: string
   readonly payload: unknown
-  readonly run: RunEvent.RunInfo & { readonly attempt: number }
+  readonly run: RunInfo & { readonly attempt: number }
   /** What is below is not even sent. */
   readonly minimumLogLevel: string
   /** The span the run is inside of; left out where there is none. */
-  readonly span?: { readonly traceId: string; readonly spanId: string; readonly sampled: boolean } | undefined
+  readonly span?: SpanId | undefined
   /** Somebody wants to know of spans. */
   readonly traced: boolean
   /** For the time of this call. Processes only. */
@@ -32,16 +42,27 @@ export interface Run {
 /** `undefined` takes a variable away. */
 export type Env = Readonly<Record<string, string | undefined>>
 
+export type RunInfo = RunEvent.RunInfo
+
+export interface SpanId {
+  readonly traceId: string
+  readonly spanId: string
+  readonly sampled: boolean
+}
+
 export type FromHost =
   | { readonly _tag: "Ready"; readonly jobs: ReadonlyArray<JobInfo> }
   | { readonly _tag: "NotReady"; readonly error: string }
   | { readonly _tag: "Reply"; readonly call: number; readonly reply: Reply }
   | { readonly _tag: "Pong"; readonly ping: number }
   | Log
+  | SpanStarted
+  | SpanEnded
   /** Asked by the handler of a call; answered with the same number, once. */
   | { readonly _tag: "Request"; readonly call: number; readonly request: number; readonly ask: Ask }
   /** Who asked was interrupted: the answer follows when what was asked for has ended. */
   | { readonly _tag: "Cancel"; readonly call: number; readonly request: number }
+  | { readonly _tag: "Told"; readonly call: number; readonly query: number; readonly delay?: number | undefined }
 
 export interface Log {
   readonly _tag: "Log"
@@ -56,12 +77,89 @@ export interface Log {
   readonly spans: ReadonlyArray<readonly [label: string, since: number]>
 }
 
+export interface SpanStarted {
+  readonly _tag: "SpanStarted"
+  readonly call: number
+  readonly name: string
+  readonly span: SpanId
+  /** The id of its parent; left out where that is of another trace, or it has none. */
+  readonly parent?: string | undefined
+  readonly root: boolean
+  readonly kind: "internal" | "server" | "client" | "producer" | "consumer"
+  readonly startTime: bigint
+  readonly links: ReadonlyArray<SpanLink>
+}
+
+export interface SpanLink {
+  readonly span: SpanId
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
+export interface SpanEnded {
+  readonly _tag: "SpanEnded"
+  readonly call: number
+  readonly spanId: string
+  readonly endTime: bigint
+  readonly attributes: ReadonlyArray<readonly [key: string, value: unknown]>
+  readonly events: ReadonlyArray<readonly [name: string, at: bigint, attributes: Record<string, unknown>]>
+  /** Those added since it started. */
+  readonly links: ReadonlyArray<SpanLink>
+  /** Encoded; left out where it succeeded. */
+  readonly cause?: unknown
+}
+
 /** What a handler may want of the runner it is run by. */
 export type Ask =
   | { readonly _tag: "Progress"; readonly value: unknown }
-  | { readonly _tag: "Fork" | "Execute"; readonly job: string; readonly payload: unknown; readonly options: AskOptions }
+  | Submission & { readonly _tag: "Fork" | "Execute" }
   | { readonly _tag: "Exit" | "Interrupt" | "State"; readonly run: string }
 
-export type AskOptions = Omit<ExecuteOptions, "onProgress"> & Concurrency.Demand
+/** A job and what its options come to. */
+export interface Submission {
+  readonly job: string
+  readonly payload: unknown
+  readonly options: Omit<ExecuteOptions, "onProgress">
+  readonly idempotencyKey?: string | undefined
+  /** Whether another attempt follows is asked of the host. */
+  readonly retries: boolean
+  readonly retryCrashes: boolean
+  /** Somebody listens to its progress. */
+  readonly progress: boolean
+}
 
-export type Answer = unknown
+export type About =
+  /** An attempt ended so: whether another follows, and after how many milliseconds. */
+  | { readonly _tag: "Retry"; readonly end: End }
+  | { readonly _tag: "Progress"; readonly value: unknown }
+
+export type Answer =
+  | { readonly _tag: "Done" }
+  /** Forked. */
+  | { readonly _tag: "Run"; readonly run: RunInfo }
+  | { readonly _tag: "End"; readonly end: End }
+  | { readonly _tag: "State"; readonly state: State }
+  /** It could not be asked for: the waiting fiber ends so. */
+  | { readonly _tag: "Not"; readonly end: End }
+  /** The call it was asked by is over. */
+  | { readonly _tag: "Over" }
+
+/** How something ended: as the job's schemas encode it, or by an error of ours. */
+export type End =
+  | { readonly _tag: "Reply"; readonly reply: Reply }
+  | { readonly _tag: "Known"; readonly error: Known; readonly dies: boolean }
+
+/** Our own errors, as plain records. */
+export interface Known {
+  readonly _tag: string
+}
+
+export type State =
+  | { readonly _tag: "Waiting"; readonly for: ReadonlyArray<Waiting> }
+  | { readonly _tag: "Running"; readonly attempt: number }
+  | { readonly _tag: "Suspended"; readonly on: ReadonlyArray<string> }
+  | { readonly _tag: "Finished"; readonly outcome: string; readonly end: End }
+
+/** With its time as milliseconds. */
+export type Waiting =
+  | Exclude<WaitReason, { readonly at: unknown }>
+  | { readonly _tag: "Retry" | "Due"; readonly at: number }
