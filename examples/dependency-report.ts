@@ -1,22 +1,21 @@
 /**
  * What is in a dependency tree: licences, sizes, gzip sizes, several versions of one package, files with equal content.
  *
- *     npm start -- [folder] [--json] [--out <folder>] [--parallel <n>] [--grace "3 seconds"]
+ *     npm start -- [folder] [--json] [--out <folder>] [--parallel <n>] [--threads <n>] [--grace "3 seconds"]
  *
  * One task a package, nested tasks a file, and one more for each content to compress. Ctrl-C or SIGTERM lets the packages that have begun
  * finish within the grace period, then writes what there is and says that it is partial.
  */
-import { Cause, Data, Duration, Effect, Exit, Layer, Logger, ManagedRuntime, Option, References, Schema } from "effect"
-import { createHash } from "node:crypto"
-import { createReadStream, type Dirent } from "node:fs"
+import { Cause, Duration, Effect, Exit, Layer, Logger, ManagedRuntime, Option, References, Schema } from "effect"
+import type { Dirent } from "node:fs"
 import * as fs from "node:fs/promises"
 import { availableParallelism } from "node:os"
 import { basename, dirname, join, relative, resolve, sep } from "node:path"
-import { pipeline } from "node:stream/promises"
 import { fileURLToPath } from "node:url"
-import { parseArgs, promisify } from "node:util"
-import * as zlib from "node:zlib"
+import { parseArgs } from "node:util"
 import { Concurrency, RunEvent, RunLog, Scheduler, type Supervisor, Task } from "../src/index.ts"
+import * as Files from "./dependency-report/files.ts"
+import { io, Unreadable } from "./dependency-report/files.ts"
 
 // ─── What is found
 
@@ -43,12 +42,6 @@ interface Problem {
   readonly problem: string
 }
 
-class Unreadable extends Data.TaggedError("Unreadable")<Problem> {
-  override get message() {
-    return `${this.path}: ${this.problem}`
-  }
-}
-
 const License = Schema.Union([Schema.String, Schema.Struct({ type: Schema.String })])
 
 const Manifest = Schema.fromJsonString(Schema.Struct({
@@ -65,10 +58,8 @@ const licenseOf = (manifest: Manifest) =>
     .map((license) => typeof license === "string" ? license : license.type)
     .join(" OR ") || "none given"
 
-// ─── Reading, never more than this at once
+// ─── Never more than this at once
 
-/** A file up to this size is read whole; a larger one is streamed. With 32 files open that is 8 MB. */
-const wholeFile = 256 * 1024
 const openFiles = 32
 
 /** Node reads and compresses on four threads: one is left to read. */
@@ -76,54 +67,6 @@ const compression = 3
 
 /** A larger file is compressed in parts of this size, as pigz does it, so that the largest one does not keep all others waiting. */
 const part = 8 * 1024 * 1024
-
-const reasons: Record<string, string> = {
-  EACCES: "permission denied",
-  ELOOP: "a link in a circle",
-  ENOENT: "does not exist",
-  ENOTDIR: "is not a folder",
-  EPERM: "permission denied"
-}
-
-const io = <A>(path: string, run: (signal: AbortSignal) => Promise<A>) =>
-  Effect.tryPromise({
-    try: run,
-    catch: (error) => {
-      const { code, message } = error as NodeJS.ErrnoException
-      return new Unreadable({ path, problem: reasons[code ?? ""] ?? message })
-    }
-  })
-
-const chunks = { highWaterMark: 1024 * 1024 }
-
-/** Its size and hash, and the content of a file that is read whole. */
-const readFile = async (path: string, signal: AbortSignal) => {
-  await using file = await fs.open(path)
-  const { size } = await file.stat()
-  const hash = createHash("sha256")
-  if (size <= wholeFile) {
-    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(size), 0, size, 0)
-    const whole = buffer.subarray(0, bytesRead)
-    return { bytes: bytesRead, sha256: hash.update(whole).digest("hex"), whole }
-  }
-  let bytes = 0
-  for await (const chunk of file.createReadStream({ ...chunks, autoClose: false, signal })) {
-    bytes += chunk.length
-    hash.update(chunk)
-  }
-  return { bytes, sha256: hash.digest("hex"), whole: undefined }
-}
-
-const gzip = promisify(zlib.gzip)
-
-const gzipPart = async (path: string, start: number, end: number, signal: AbortSignal) => {
-  let bytes = 0
-  const count = async (source: AsyncIterable<Buffer>) => {
-    for await (const chunk of source) bytes += chunk.length
-  }
-  await pipeline(createReadStream(path, { ...chunks, start, end }), zlib.createGzip(), count, { signal })
-  return bytes
-}
 
 // ─── The tree as tasks
 
@@ -135,12 +78,14 @@ class Tree {
   peak = 0
   readonly root: string
   readonly maxParallelism: number
+  private readonly files: Files.Files["Service"]
   private readonly seen = new Set<string>()
   private readonly compressed = new Map<string, Effect.Effect<number, Unreadable, Scheduler.Scheduler>>()
 
-  constructor(root: string, maxParallelism: number) {
+  constructor(root: string, maxParallelism: number, files: Files.Files["Service"]) {
     this.root = root
     this.maxParallelism = maxParallelism
+    this.files = files
   }
 
   /** All of it. What has begun goes on when this fiber is interrupted: it belongs to the scheduler, whose grace period drains it. */
@@ -204,8 +149,8 @@ class Tree {
       "file",
       Effect.gen({ self: this }, function*() {
         yield* this.observe
-        const { bytes, sha256, whole } = yield* io(path, (signal) => readFile(path, signal))
-        const gzipBytes = yield* yield* this.compress(sha256, path, whole ?? bytes)
+        const { bytes, sha256, whole } = yield* this.files.read(path)
+        const gzipBytes = yield* yield* this.compress(sha256, path, bytes, whole)
         // From here on the number is enough: the task would keep the content.
         this.compressed.set(sha256, Effect.succeed(gzipBytes))
         return { path: this.show(path), bytes, gzipBytes, sha256 }
@@ -215,25 +160,24 @@ class Tree {
   }
 
   /** Equal contents are compressed once. */
-  private compress(sha256: string, path: string, content: Buffer | number) {
+  private compress(sha256: string, path: string, bytes: number, whole: Buffer | undefined) {
     return Effect.gen({ self: this }, function*() {
       const known = this.compressed.get(sha256)
       if (known !== undefined) return known
-      const task = (size: Effect.Effect<number, Unreadable>) =>
-        Task.make("compress", Effect.andThen(this.observe, size), { tags: ["compression"] })
+      const task = (start: number) => {
+        const range = { path, start, end: Math.min(start + part, bytes) }
+        return Task.make("compress", Effect.andThen(this.observe, this.files.gzip(whole ?? range)), {
+          tags: ["compression"]
+        })
+      }
       const once = yield* Task.once(
-        typeof content === "number"
-          ? Task.make(
-            "compress parts",
-            Effect.map(
-              Task.forEach(
-                Array.from({ length: Math.ceil(content / part) }, (_, i) => i * part),
-                (start) => task(io(path, (signal) => gzipPart(path, start, start + part - 1, signal)))
-              ),
-              (sizes) => sum(sizes, (size) => size)
-            )
+        bytes <= part ? task(0) : Task.make(
+          "compress parts",
+          Effect.map(
+            Task.forEach(Array.from({ length: Math.ceil(bytes / part) }, (_, i) => i * part), task),
+            (sizes) => sum(sizes, (size) => size)
           )
-          : task(Effect.map(io(path, () => gzip(content)), (zipped) => zipped.length))
+        )
       )
       this.compressed.set(sha256, once)
       return once
@@ -454,6 +398,7 @@ const usage = `Usage: npm start -- [folder] [options]
   --json            print a one-line summary and nothing else on standard output
   --out <folder>    where report.json goes (default: out)
   --parallel <n>    how many tasks run at once (default: ${availableParallelism() * 4})
+  --threads <n>     hash and compress on so many worker threads (default: none, with Node's own four)
   --grace <time>    how long begun packages may go on after Ctrl-C or SIGTERM (default: "3 seconds")`
 
 const exitCodes = { SIGINT: 130, SIGTERM: 143 }
@@ -470,6 +415,7 @@ const main = async () => {
       json: { type: "boolean", default: false },
       out: { type: "string", default: "out" },
       parallel: { type: "string", default: `${availableParallelism() * 4}` },
+      threads: { type: "string" },
       grace: { type: "string", default: "3 seconds" },
       help: { type: "boolean", default: false }
     }
@@ -481,8 +427,9 @@ const main = async () => {
     () => new Error(`--grace must be a duration like "3 seconds", got ${values.grace}`)
   )
   const maxParallelism = Number(values.parallel)
+  const threads = values.threads === undefined ? undefined : Number(values.threads)
   const given = resolve(positionals[0] ?? fileURLToPath(new URL("../node_modules", import.meta.url)))
-  const tree = new Tree(await Effect.runPromise(io(given, () => fs.realpath(given))), maxParallelism)
+  const root = await Effect.runPromise(io(given, () => fs.realpath(given)))
 
   let shutdown: Supervisor.Report | undefined
   const stopped = Layer.succeed(RunEvent.Listeners, [(event: RunEvent.RunEvent) => {
@@ -493,13 +440,15 @@ const main = async () => {
       maxParallelism,
       tagLimits: {
         "open files": { limit: openFiles, whileWaiting: "hold" },
-        compression
+        compression: threads === undefined ? compression : "unbounded"
       },
       gracePeriod: grace,
       interruptTimeout: "2 seconds"
     }).pipe(
       Layer.provideMerge(RunLog.progress()),
       Layer.provideMerge(stopped),
+      // Outside the scheduler that uses it: closed after it.
+      Layer.provideMerge(threads === undefined ? Files.layer : Files.layerThreads(threads)),
       Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "Error")),
       Layer.provideMerge(Logger.layer([Logger.withConsoleError(Logger.formatSimple)]))
     )
@@ -523,6 +472,7 @@ const main = async () => {
     })
   }
 
+  const tree = new Tree(root, maxParallelism, await runtime.runPromise(Files.Files))
   const began = performance.now()
   const exit = await runtime.runPromiseExit(tree.read())
   await runtime.dispose()

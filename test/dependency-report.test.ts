@@ -192,11 +192,11 @@ describe("dependency-report", () => {
   }
 
   describe.concurrent("stopped", () => {
-    it.each([["SIGTERM", 143], ["SIGINT", 130]] as const)(
-      "%s drains, writes the partial report, prints the shutdown report and exits with %i",
-      async (signal, code) => {
+    it.each([["SIGTERM", 143, []], ["SIGINT", 130, []], ["SIGTERM", 143, ["--threads", "2"]]] as const)(
+      "%s drains, writes the partial report, prints the shutdown report and exits with %i %j",
+      async (signal, code, threads) => {
         const root = endless()
-        const child = start(program, [root, "--json", "--grace", "300 millis"], { cwd: root })
+        const child = start(program, [root, "--json", "--grace", "300 millis", ...threads], { cwd: root })
         // The first line of progress: all packages have begun, and one of them will not end.
         await child.printed(/ [1-9]\d* done/)
         child.kill(signal)
@@ -225,6 +225,28 @@ describe("dependency-report", () => {
       assert.isFalse(fs.existsSync(join(root, "out/report.json")))
     })
   })
+
+  it("--threads hashes and compresses on threads, with the same result", async () => {
+    const large = Array.from({ length: 600_000 }, (_, i) => `export const a${i} = ${(i * 7919) % 65_521}\n`).join("")
+    assert.isAbove(large.length, 16 * 1024 * 1024)
+    const root = tree({
+      ...ordinary,
+      "node_modules/b/large.js": large,
+      "node_modules/b/middle.js": large.slice(0, 1_000_000),
+      "node_modules/b/package.json": "{",
+      "node_modules/b/nowhere": "->../c/index.js"
+    })
+    const results = []
+    for (const threads of [[], ["--threads", "2"]]) {
+      const { code, stderr, stdout } = await run(program, ["node_modules", "--json", ...threads], { cwd: root })
+      assert.strictEqual(code, 0, stderr)
+      assert.match(stdout, /^\{.*\}\n$/)
+      const { shutdown: _, summary: { milliseconds: __, peak: ___, ...summary }, ...rest } = report(root)
+      results.push({ ...rest, summary })
+    }
+    assert.deepStrictEqual(results[1], results[0])
+    assert.lengthOf(results[0]!.problems, 2)
+  }, 60_000)
 
   it("without arguments it reads the dependencies of this project", async () => {
     const root = tree({})
