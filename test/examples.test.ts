@@ -13,6 +13,22 @@ backup: Running
 query: Waiting
 state: Finished
 `,
+  "count-what-runs.ts": `tasklayer_limit_slots{tag="db"} 2
+tasklayer_limit_waited_total{tag="db"} 3
+tasklayer_runs_started_total{task="save"} 5
+tasklayer_run_wait_seconds_count{task="save"} 5
+tasklayer_tag_runs_started_total{tag="db"} 5
+tasklayer_tag_run_wait_seconds_count{tag="db"} 5
+tasklayer_runs_finished_total{task="save",outcome="Succeeded"} 4
+tasklayer_runs_finished_total{task="save",outcome="Failed"} 1
+tasklayer_run_duration_seconds_count{task="save"} 5
+tasklayer_tag_runs_finished_total{tag="db",outcome="Succeeded"} 4
+tasklayer_tag_runs_finished_total{tag="db",outcome="Failed"} 1
+tasklayer_tag_run_duration_seconds_count{tag="db"} 5
+tasklayer_limit_hold_seconds_count{tag="db"} 6
+tasklayer_limit_denied_total{tag="db",reason="WouldWait"} 1
+the runs of save waited a little
+`,
   "depend-on-other-tasks.ts": `5 users, 6 orders
 not started, for broken failed
 1 of 2 succeeded
