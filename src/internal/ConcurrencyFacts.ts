@@ -67,7 +67,7 @@ export class Facts {
     const stop = this.add(listener)
     for (const [tag, limit] of this.limits) this.publish([listener], this.created(tag, limit))
     for (const [slot, tags] of this.held) {
-      for (const [tag, taken] of tags) this.publish([listener], this.acquired(slot, tag, taken))
+      for (const [tag, taken] of tags) this.publish([listener], this.came(slot, tag, taken))
     }
     return stop
   }
@@ -126,26 +126,26 @@ export class Facts {
 
   /** Something that this slot holds may have changed. */
   look(slot: Slot, tells = true): void {
-    const had = this.held.get(slot)
+    let had = this.held.get(slot)
     if (had !== undefined) {
       for (const [tag, taken] of had) {
         if (this.weightOf(slot, tag) > 0) continue
         this.forget(slot, tag, had)
-        this.emit({ _tag: "Released", ...this.holder(slot, tag, taken), ...lasted(slot, taken) })
+        this.emit(this.left("Released", slot, tag, taken))
       }
     }
     const { needs } = slot
     if (needs === undefined) return
     for (let i = 0; i < needs.counters.length; i++) {
       const { kind, name } = needs.counters[i]!
-      if ((kind !== "tag" && kind !== "share") || this.held.get(slot)?.has(name) === true) continue
+      if ((kind !== "tag" && kind !== "share") || had?.has(name) === true) continue
       const weight = this.weightOf(slot, name)
       if (weight === 0) continue
       const taken = { weight, since: tells ? slot.clock.currentTimeMillisUnsafe() : toMillis(slot.since) }
-      const tags = this.held.get(slot)
-      if (tags === undefined) this.held.set(slot, new Map([[name, taken]]))
-      else tags.set(name, taken)
-      if (tells) this.emit(this.acquired(slot, name, taken))
+      had ??= new Map()
+      had.set(name, taken)
+      this.held.set(slot, had)
+      if (tells) this.emit(this.came(slot, name, taken))
     }
   }
 
@@ -161,7 +161,7 @@ export class Facts {
     const taken = had?.get(tag)
     if (had === undefined || taken === undefined) return
     this.forget(slot, tag, had)
-    this.emit({ _tag: "Revoked", ...this.holder(slot, tag, taken), ...lasted(slot, taken) })
+    this.emit(this.left("Revoked", slot, tag, taken))
     this.look(slot)
   }
 
@@ -180,12 +180,13 @@ export class Facts {
     return 0
   }
 
-  private acquired(slot: Slot, tag: string, taken: Taken): ConcurrencyEvent {
-    return { _tag: "Acquired", ...this.holder(slot, tag, taken), at: DateTime.makeUnsafe(taken.since) }
+  private came(slot: Slot, tag: string, { since, weight }: Taken): ConcurrencyEvent {
+    return { _tag: "Acquired", at: this.at(since), tag, holder: slot.id, name: slot.name, weight }
   }
 
-  private holder(slot: Slot, tag: string, { weight }: Taken) {
-    return { ...asker(slot, tag), weight }
+  private left(_tag: "Released" | "Revoked", slot: Slot, tag: string, { since, weight }: Taken): ConcurrencyEvent {
+    const now = slot.clock.currentTimeMillisUnsafe()
+    return { _tag, at: this.at(now), tag, holder: slot.id, name: slot.name, weight, held: Duration.millis(now - since) }
   }
 
   // ─── those that do not hold it
@@ -197,12 +198,12 @@ export class Facts {
     const full = line.needs.counters
       .filter((counter, i) => this.admission.blocks(counter, i, line, slot))
       .map(limitName)
-    for (const tag of tags) if (full.includes(tag)) this.emit({ _tag: "Waited", ...asker(slot, tag) })
+    for (const tag of tags) if (full.includes(tag)) this.emit({ _tag: "Waited", ...this.asker(slot, tag) })
   }
 
   denied(slot: Slot, tags: ReadonlyArray<string>, reason: AdmissionReason): void {
     const named = this.deniedBy(slot, reason)
-    for (const tag of tags) if (named.includes(tag)) this.emit({ _tag: "Denied", ...asker(slot, tag), reason })
+    for (const tag of tags) if (named.includes(tag)) this.emit({ _tag: "Denied", ...this.asker(slot, tag), reason })
   }
 
   private deniedBy(slot: Slot, reason: AdmissionReason): ReadonlyArray<string> {
@@ -210,6 +211,10 @@ export class Facts {
     if ("limit" in reason) return [reason.limit]
     const asked = reason._tag === "Timeout" || reason._tag === "Deadlock" ? slot.needs : undefined
     return asked === undefined ? [] : this.admission.lacking(asked, slot).map(limitName)
+  }
+
+  private asker(slot: Slot, tag: string) {
+    return { at: this.at(slot.clock.currentTimeMillisUnsafe()), tag, holder: slot.id, name: slot.name }
   }
 
   // ─── limits
@@ -270,19 +275,17 @@ export class Facts {
   }
 
   private now(): DateTime.Utc {
-    return DateTime.makeUnsafe(this.clock.currentTimeMillisUnsafe())
+    return this.at(this.clock.currentTimeMillisUnsafe())
   }
+
+  // Facts of one millisecond share its time.
+  private at(millis: number): DateTime.Utc {
+    return millis === this.lastMillis
+      ? this.lastAt
+      : (this.lastMillis = millis, this.lastAt = DateTime.makeUnsafe(millis))
+  }
+  private lastMillis = 0
+  private lastAt = DateTime.makeUnsafe(0)
 }
 
 let reported = 0
-
-const asker = (slot: Slot, tag: string) => ({
-  at: DateTime.makeUnsafe(slot.clock.currentTimeMillisUnsafe()),
-  tag,
-  holder: slot.id,
-  name: slot.name
-})
-
-const lasted = (slot: Slot, { since }: Taken) => ({
-  held: Duration.millis(slot.clock.currentTimeMillisUnsafe() - since)
-})
