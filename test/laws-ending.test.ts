@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -183,6 +184,28 @@ describe("law 8: one life", () => {
         "RunnerStopped"
       ])
     }))
+
+  it.effect("a run that was given up tells of nothing after its end", () => {
+    const journal = Journal.make()
+    return Effect.gen(function*() {
+      const latch = yield* Latch.make()
+      // Interrupted while it has its slot, it lends it after that, and takes it back.
+      const wait = Concurrency.lend(latch.await)
+      const deaf = Task.make(
+        "deaf",
+        Effect.uninterruptible(Effect.sleep(1).pipe(Effect.andThen(wait), Effect.andThen(wait)))
+      )
+      const run = yield* Task.fork(deaf)
+      yield* quiet
+      const stop = yield* Effect.forkChild(Scheduler.closeWith({ interruptTimeout: 2 }))
+      yield* TestClock.adjust(2)
+      yield* Fiber.join(stop)
+      assert.strictEqual(yield* outcomeOf(run), "Abandoned")
+      yield* latch.open
+      yield* quiet
+      assert.deepStrictEqual(journal.facts(run), ["Submitted", "Waiting", "Started", "Suspended", "Finished"])
+    }).pipe(Effect.provide(pool(1)), journal.listen)
+  })
 })
 
 describe("law 9: stop", () => {

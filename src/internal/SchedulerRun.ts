@@ -214,12 +214,14 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     // Each of its fibers that waited says so; the slot came back once.
     if (!this.rarely.away) return
     this.set({ away: false })
-    if (this.core.events.listening) this.core.events.emit({ _tag: "Resumed", ...this.core.events.fact(this) })
+    // Given up, it may come back all the same.
+    if (!this.core.events.listening || this.settled !== undefined) return
+    this.core.events.emit({ _tag: "Resumed", ...this.core.events.fact(this) })
   }
 
   override suspended(): void {
     // Back and away again in one instant, before anybody was told that it was back.
-    if (!this.core.events.listening || this.rarely.away) return
+    if (!this.core.events.listening || this.rarely.away || this.settled !== undefined) return
     this.set({ away: true })
     this.core.events.emit({ _tag: "Suspended", ...this.core.events.fact(this), on: this.waitsFor() })
   }
