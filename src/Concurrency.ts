@@ -540,7 +540,18 @@ export {
   usage
 }
 /** @internal */
-export { Away, Held, NEVER, Pending, Retaking, Returned, since, toMillis, Waiting } from "./internal/ConcurrencyLine.ts"
+export {
+  Away,
+  Held,
+  NEVER,
+  Pending,
+  RareSlot,
+  Retaking,
+  Returned,
+  since,
+  toMillis,
+  Waiting
+} from "./internal/ConcurrencyLine.ts"
 
 /** Makes the shared limits without a Layer, told of to the listeners in `context`. @internal */
 export const makeUnsafe = (

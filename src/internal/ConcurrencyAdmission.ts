@@ -27,6 +27,7 @@ import {
   since,
   skipped,
   type Slot,
+  takenOf,
   toMillis,
   Waiting
 } from "./ConcurrencyLine.ts"
@@ -236,7 +237,7 @@ export class Admission {
     for (let i = 0; i < counters.length; i++) {
       let counter = counters[i]!
       if (slot.skips !== undefined && skipped(slot, counter)) continue
-      const weight = counter.kind === "pool" ? slot.poolTaken : weights[i]!
+      const weight = takenOf(slot, counter, weights[i]!)
       if (counter.forward !== undefined) counter = current(counter)
       counter.active -= weight
       if (counter.parked > 0 && !counter.dirty) this.touch(counter)
@@ -282,8 +283,10 @@ export class Admission {
     for (let i = 0; i < counters.length; i++) {
       const counter = counters[i]!
       if (counter.tracked) counter.live++
-      if (counter.kind === "pool") counter.active += slot.poolTaken = counter.take(weights[i]!)
-      else counter.active += weights[i]!
+      const weight = weights[i]!
+      const taken = counter.take(weight)
+      counter.active += taken
+      if (counter.kind === "pool") slot.poolTaken = taken === weight ? undefined : taken
     }
   }
 

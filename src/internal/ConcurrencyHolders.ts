@@ -1,7 +1,7 @@
 /** Limits as a user sees them: what they are called, how much is taken, and by whom. */
 import * as DateTime from "effect/DateTime"
 import type { Holder, Limit, Usage } from "../Concurrency.ts"
-import { Away, type Counter, current, Held, type Slot, toMillis } from "./ConcurrencyLine.ts"
+import { Away, type Counter, current, Held, type Slot, takenOf, toMillis } from "./ConcurrencyLine.ts"
 
 export const usage = (counter: Counter): Usage => ({
   limit: toLimit(counter.limit),
@@ -28,7 +28,7 @@ export const weightHeld = (slot: Slot, counter: Counter): number => {
   if (at < 0 || slot.skips?.includes(needs.counters[at]!) === true) return 0
   const keeps = counter.hold || slot.region || slot.pins?.has(needs.counters[at]!) === true
   if (slot.phase !== Held && !(keeps && (slot.phase === Away || slot.retaker !== undefined))) return 0
-  return counter.kind === "pool" ? slot.poolTaken : needs.weights[at]!
+  return takenOf(slot, counter, needs.weights[at]!)
 }
 
 /** The name a user knows a limit by. */

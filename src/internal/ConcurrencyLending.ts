@@ -16,6 +16,7 @@ import {
   Retaking,
   skipped,
   type Slot,
+  takenOf,
   type Wait
 } from "./ConcurrencyLine.ts"
 
@@ -40,7 +41,7 @@ export class Lending {
       current(counter).heldBy?.delete(slot)
       if (counter.kind !== "tree" && (held || this.persists(slot, counter)) && !skipped(slot, counter)) {
         const now = current(counter)
-        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
+        now.active -= takenOf(slot, counter, needs.weights[i]!)
         this.admission.touch(now)
       }
     }
@@ -318,7 +319,7 @@ export class Lending {
         if (counter.kind !== "tree") (current(counter).heldBy ??= new Set()).add(slot)
       } else {
         const now = current(counter)
-        now.active -= counter.kind === "pool" ? slot.poolTaken : needs.weights[i]!
+        now.active -= takenOf(slot, counter, needs.weights[i]!)
         this.admission.touch(now)
       }
     }
@@ -357,7 +358,7 @@ export class Lending {
         ;(slot.skips ??= []).push(counter)
         continue
       }
-      if (counter.kind === "pool") slot.poolTaken = weight
+      if (counter.kind === "pool") slot.poolTaken = weight === weights[i] ? undefined : weight
       now.active += weight
     }
     if (slot.shares !== undefined) { for (const share of slot.shares.values()) share.active += share.limit }

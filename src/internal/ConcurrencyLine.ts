@@ -74,7 +74,12 @@ export interface Key {
  */
 const LOADED = Date.now()
 export const NEVER = -0x40000000
-export const since = (clock: Clock.Clock): number => clock.currentTimeMillisUnsafe() - LOADED
+export const since = (clock: Clock.Clock): number => {
+  const millis = clock.currentTimeMillisUnsafe() - LOADED
+  // A difference of doubles is kept in a box until it is made an integer again; a clock that was moved far is kept as it is.
+  const small = millis | 0
+  return small === millis ? small : millis
+}
 export const toMillis = (time: number): number => time + LOADED
 
 /** Where a slot is in its life. `Pending` waits for runs or a time, outside every line. */
@@ -89,26 +94,17 @@ export type Phase = 0 | 1 | 2 | 3 | 4 | 5
 /** The permission to run, granted whole, returned at the end; in between it may be lent while its holder waits. */
 export abstract class Slot {
   phase: Phase = Pending
-  /** Age: the order of submission. The root's age and the depth below it make trees run depth-first. */
+  /** Age: the order of submission. */
   seq = 0
-  rootSeq = 0
-  depth = 0
   priority = 20
   needs: Needs | undefined = undefined
   line: Line | undefined = undefined
   prev: Slot | undefined = undefined
   next: Slot | undefined = undefined
   heapIndex = -1
-  /** What it really took of its pool: a weight above the limit takes all of it. */
-  poolTaken = 1
-  /** How often its line had been overtaken when it came. */
-  overtakenBefore = 0
-  waits: Array<Wait> | undefined = undefined
   /** How many waits of other slots this one's end would help. */
   awaited = 0
-  private rare: RareSlot | undefined = undefined
-  /** Interrupted while its slot was away: it ends without taking it back. */
-  uncounted = false
+  protected rare: RareSlot | undefined = undefined
   /** Since when it has what it holds. */
   since = NEVER
 
@@ -135,66 +131,100 @@ export abstract class Slot {
   abstract readonly admission: object
   abstract readonly id: string
   abstract readonly name: string
+  /** The age of the root and the depth below it make trees run depth-first. */
+  abstract readonly rootSeq: number
+  abstract readonly depth: number
   abstract readonly clock: Clock.Clock
   /** The nearest slot around this one: the parent run's, or a `withSlot` region. */
   abstract readonly enclosing: Slot | undefined
 
   // What few slots have is kept apart: a waiting run is held by the million.
+  protected makeRare(): RareSlot {
+    return this.rare = new RareSlot()
+  }
+  /** The waits of its fibers. */
+  get waits(): Array<Wait> | undefined {
+    return this.rare === undefined ? undefined : this.rare.waits
+  }
+  set waits(value: Array<Wait> | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).waits = value
+  }
+  /** Interrupted while its slot was away: it ends without taking it back. */
+  get uncounted(): boolean {
+    return this.rare !== undefined && this.rare.uncounted
+  }
+  set uncounted(value: boolean) {
+    if (value || this.rare !== undefined) (this.rare ?? this.makeRare()).uncounted = value
+  }
+  /** What it really took of its pool, if not its weight: above the limit it takes all of it. */
+  get poolTaken(): number | undefined {
+    return this.rare === undefined ? undefined : this.rare.poolTaken
+  }
+  set poolTaken(value: number | undefined) {
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).poolTaken = value
+  }
+  /** How often its line had been overtaken when it came. */
+  get overtakenBefore(): number {
+    return this.rare === undefined ? 0 : this.rare.overtakenBefore
+  }
+  set overtakenBefore(value: number) {
+    if (value !== 0 || this.rare !== undefined) (this.rare ?? this.makeRare()).overtakenBefore = value
+  }
   /** The wait that ends when this slot is taken back. */
   get retaker(): Wait | undefined {
     return this.rare === undefined ? undefined : this.rare.retaker
   }
   set retaker(value: Wait | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).retaker = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).retaker = value
   }
   /** The slots taken back with it. */
   get together(): Array<Slot> | undefined {
     return this.rare === undefined ? undefined : this.rare.together
   }
   set together(value: Array<Slot> | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).together = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).together = value
   }
   /** Held limits as seen by descendants. */
   get shares(): Map<Counter, Counter> | undefined {
     return this.rare === undefined ? undefined : this.rare.shares
   }
   set shares(value: Map<Counter, Counter> | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).shares = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).shares = value
   }
   /** Limits it holds on to for a `withSlot` inside it, with how many ask so. */
   get pins(): Map<Counter, number> | undefined {
     return this.rare === undefined ? undefined : this.rare.pins
   }
   set pins(value: Map<Counter, number> | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).pins = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).pins = value
   }
-  /** Limits it did not take back, because they closed or went away meanwhile. */
   /** What it waits for until it ranks higher. */
   get aged(): object | undefined {
     return this.rare === undefined ? undefined : this.rare.aged
   }
   set aged(value: object | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).aged = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).aged = value
   }
   /** Limits an operator took from it, for good. */
   get revoked(): Array<Counter> | undefined {
     return this.rare === undefined ? undefined : this.rare.revoked
   }
   set revoked(value: Array<Counter> | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).revoked = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).revoked = value
   }
   /** The priority it was given, where it has risen since. */
   get grade(): number | undefined {
     return this.rare === undefined ? undefined : this.rare.grade
   }
   set grade(value: number | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).grade = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).grade = value
   }
+  /** Limits it did not take back, because they closed or went away meanwhile. */
   get skips(): Array<Counter> | undefined {
     return this.rare === undefined ? undefined : this.rare.skips
   }
   set skips(value: Array<Counter> | undefined) {
-    if (value !== undefined || this.rare !== undefined) (this.rare ??= new RareSlot()).skips = value
+    if (value !== undefined || this.rare !== undefined) (this.rare ?? this.makeRare()).skips = value
   }
   /** Ends its work, for others to take its place. */
   abstract interruptUnsafe(by?: number): void
@@ -210,7 +240,11 @@ export abstract class Slot {
   abstract readonly run: Slot | undefined
 }
 
-class RareSlot {
+export class RareSlot {
+  waits: Array<Wait> | undefined = undefined
+  uncounted = false
+  poolTaken: number | undefined = undefined
+  overtakenBefore = 0
   retaker: Wait | undefined = undefined
   together: Array<Slot> | undefined = undefined
   shares: Map<Counter, Counter> | undefined = undefined
@@ -433,6 +467,10 @@ export class LineHeap {
     line.index = index
   }
 }
+
+/** What it took of a counter it asked `weight` of. */
+export const takenOf = (slot: Slot, counter: Counter, weight: number): number =>
+  counter.kind === "pool" ? slot.poolTaken ?? weight : weight
 
 /** It was not taken back: it closed, went away or was lowered meanwhile. */
 export const skipped = (slot: Slot, counter: Counter): boolean =>

@@ -20,6 +20,8 @@ import { admissionOf, chainOf, CurrentRegion, innermost, runSlot, Waits } from "
 export class Region extends Slot {
   readonly id: string
   readonly name: string
+  readonly rootSeq: number
+  readonly depth: number
   readonly clock: Clock.Clock
   readonly run: Slot | undefined
   readonly admission: Admission
@@ -51,6 +53,8 @@ export class Region extends Slot {
     this.run = run
     this.clock = Context.get(fiber.context, Clock.Clock)
     this.seq = ++admission.seq
+    this.rootSeq = run === undefined ? this.seq : run.rootSeq
+    this.depth = run === undefined ? 0 : run.depth + 1
     this.id = `slot-${this.seq}`
     this.name = name ?? profile.tags.join("+")
   }
@@ -140,8 +144,6 @@ export const enterRegion = <A, E, R, A2>(
     return Effect.die(error)
   }
   entered?.(region)
-  region.rootSeq = run === undefined ? region.seq : run.rootSeq
-  region.depth = run === undefined ? 0 : run.depth + 1
   const admission = shared.admission
   const { pinned } = region
   for (const tag of rateOnly ? [] : region.profile.tags) {

@@ -94,7 +94,7 @@ export class Core {
     else if (parent !== undefined) run.priority = parent.priority
     const key = asked.key ?? parent?.key
     if (key !== undefined) run.key = key
-    if (asked.refusable === true) run.refusable = true
+    if (asked.refusable === true) run.set({ refusable: true })
     if (asked.id !== undefined) this.claim(run, asked.id)
     if (this.events.listening) run.submittedAt = Concurrency.since(origin.clock)
     return run
@@ -102,6 +102,7 @@ export class Core {
 
   private originOf(context: Context.Context<never>): Origin {
     const run: unknown = Context.getOrUndefined(context, Concurrency.RunKey)
+    const parent = run instanceof Run ? run : undefined
     const service = Context.getOrUndefined(context, this.self.key)
     const served = service === this.self.service ? context : Context.add(context, this.self.key, this.self.service)
     const base = Context.add(
@@ -115,7 +116,9 @@ export class Core {
       base,
       clock: Context.get(context, Clock.Clock),
       enclosing: Concurrency.innermost(context),
-      parent: run instanceof Run ? run : undefined
+      parent,
+      rootSeq: parent === undefined ? 0 : parent.rootSeq,
+      depth: parent === undefined ? 0 : parent.depth + 1
     }
   }
 
@@ -212,7 +215,7 @@ export class Core {
         run.effect = next.effect as Effect.Effect<any, any>
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)
-        run.refusable = asked.refusable === true
+        run.set({ refusable: asked.refusable === true })
         if (asked.key !== undefined) run.key = asked.key
       } catch (error) {
         return this.settle(run, Exit.die(error))

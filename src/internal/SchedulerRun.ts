@@ -23,6 +23,9 @@ export interface Origin {
   readonly clock: Clock.Clock
   readonly enclosing: Concurrency.Slot | undefined
   readonly parent: Run<any, any> | undefined
+  /** The age of the root of what is submitted here; 0 where that is its own root. */
+  readonly rootSeq: number
+  readonly depth: number
 }
 
 /** The scope of one run; nothing but an empty state until something is acquired. */
@@ -41,7 +44,7 @@ const emptyScope: Scope.Scope["state"] = { _tag: "Empty" }
 
 const reasonOf = (limit: string) => ({ _tag: "Limit" as const, limit })
 
-class Seldom {
+class Seldom extends Concurrency.RareSlot {
   /** Given by the caller. */
   id: string | undefined = undefined
   refusal: Concurrency.AdmissionError | undefined = undefined
@@ -58,6 +61,9 @@ class Seldom {
   timer: (() => void) | undefined = undefined
   onReadmitted: ((reason: Concurrency.AdmissionReason | undefined) => void) | undefined = undefined
   onInline: (() => void) | undefined = undefined
+  refusable = false
+  exempt = false
+  told = false
 }
 const none = Object.freeze(new Seldom())
 
@@ -66,8 +72,6 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   fiber: Fiber.Fiber<A, E> | undefined = undefined
   before: Supervisor.Owned | undefined = undefined
   after: Supervisor.Owned | undefined = undefined
-  exempt = false
-  told = false
   /** A flag set: timed out, interrupted before its fiber was known, refused, abandoned. */
   ending: "" | "timedOut" | "interrupt" | "refused" | "abandoned" = ""
   /** Read off the clock only while somebody listens. */
@@ -76,13 +80,11 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   isQueued = false
   /** Of fairness. */
   key: string | undefined = undefined
-  refusable = false
   effect: Effect.Effect<A, E, never>
   origin: Origin
   profile: Concurrency.Profile
   name: string
   private scope: RunScope | undefined = undefined
-  private seldom: Seldom | undefined = undefined
 
   constructor(effect: Effect.Effect<A, E, never>, origin: Origin, profile: Concurrency.Profile, name: string) {
     super()
@@ -90,21 +92,39 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     this.origin = origin
     this.profile = profile
     this.name = name
-    const parent = origin.parent
     this.seq = ++origin.core.limits.admission.seq
-    if (parent === undefined) this.rootSeq = this.seq
-    else {
-      this.rootSeq = parent.rootSeq
-      this.depth = parent.depth + 1
-    }
   }
 
   /** What few runs have; made when first set. */
   get rarely(): Seldom {
-    return this.seldom ?? none
+    return this.rare === undefined ? none : this.rare as Seldom
   }
   set(values: Partial<Seldom>): void {
-    Object.assign(this.seldom ??= new Seldom(), values)
+    Object.assign(this.rare ?? this.makeRare(), values)
+  }
+  protected override makeRare(): Seldom {
+    const made = new Seldom()
+    this.rare = made
+    return made
+  }
+  get exempt(): boolean {
+    return this.rarely.exempt
+  }
+  set exempt(exempt: boolean) {
+    this.set({ exempt })
+  }
+  get told(): boolean {
+    return this.rarely.told
+  }
+  set told(told: boolean) {
+    this.set({ told })
+  }
+  get rootSeq(): number {
+    const { rootSeq } = this.origin
+    return rootSeq === 0 ? this.seq : rootSeq
+  }
+  get depth(): number {
+    return this.origin.depth
   }
 
   get core(): Core {
@@ -201,7 +221,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const error = Concurrency.refusal(this.id, this.name, reason)
     this.set({ refusal: error })
     this.ending = "refused"
-    this.core.settle(this, this.refusable ? Exit.fail(error) as Exit.Exit<never, any> : Exit.die(error))
+    this.core.settle(this, this.rarely.refusable ? Exit.fail(error) as Exit.Exit<never, any> : Exit.die(error))
   }
 
   cancelTimer(): void {
