@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import * as Concurrency from "./Concurrency.ts"
 import { checkWhenQueueFull, Core } from "./internal/SchedulerCore.ts"
 import { inlineFork } from "./internal/SchedulerInline.ts"
+import { keepLayouts } from "./internal/SchedulerLayouts.ts"
 import type { Run } from "./internal/SchedulerRun.ts"
 import type { InvalidOptionError } from "./InvalidOptionError.ts"
 import type * as RunEvent from "./RunEvent.ts"
@@ -252,6 +253,7 @@ function build(
           inline: kind.inline === true,
           sequential: kind.sequential === true
         })
+        keepLayouts(Scheduler)
         const self = { service: undefined as unknown, key: Scheduler }
         if (options.saturation !== undefined) concurrency.watch(where, options.saturation, context)
         const core = new Core(where, name, options, limits, context, self, kind.inline === true)

@@ -87,7 +87,7 @@ export class Core {
     let origin = this.origin
     if (origin === undefined || origin.context !== context) origin = this.origin = this.originOf(context)
     const profile = this.limits.profile("Scheduler.fork", asked, name)
-    const run = new Run<A, E>(effect as Effect.Effect<A, E>, origin, profile, name)
+    const run = new Run<A, E>(effect as Effect.Effect<A, E>, origin, profile, name, ++this.limits.admission.seq)
     const parent = origin.parent
     const priority = asked.priority
     if (priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", priority)

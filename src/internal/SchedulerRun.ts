@@ -86,13 +86,19 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   name: string
   private scope: RunScope | undefined = undefined
 
-  constructor(effect: Effect.Effect<A, E, never>, origin: Origin, profile: Concurrency.Profile, name: string) {
+  constructor(
+    effect: Effect.Effect<A, E, never>,
+    origin: Origin,
+    profile: Concurrency.Profile,
+    name: string,
+    seq: number
+  ) {
     super()
     this.effect = effect
     this.origin = origin
     this.profile = profile
     this.name = name
-    this.seq = ++origin.core.limits.admission.seq
+    this.seq = seq
   }
 
   /** What few runs have; made when first set. */
