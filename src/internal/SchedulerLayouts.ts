@@ -9,27 +9,28 @@ let kept: Core | undefined
 
 /**
  * When a full collection finds no instance of a class, V8 forgets its layout, and with it all code that was compiled for it: a scheduler that had
- * been idle, or is made anew as a flow's is, would begin its next burst as slowly as its first. So one is kept that nobody knows, which has run
- * something, runs something that never ends, and has something waiting.
+ * been idle, or is made anew as a flow's is, would begin its next burst as slowly as its first. So one is kept that nobody knows. It has run and
+ * still runs and has waiting some work under every kind of limit, as a layout also says which numbers were whole.
  */
 export const keepLayouts = (key: Context.Key<any, any>): void => {
   if (kept !== undefined) return
   const where = "Scheduler.layer"
   const tag = "kept"
-  const limits = Concurrency.makeUnsafe(where, { [tag]: { limit: 2, rate: { count: 1_000_000, per: 1 } } }).limitsFor({
+  const limits = Concurrency.makeUnsafe(where, { [tag]: { limit: 3, rate: { count: 1_000_000, per: 1 } } }).limitsFor({
     where,
-    maxParallelism: 2,
+    maxParallelism: 3,
     tagLimits: undefined,
     owner: true,
     inline: false,
     sequential: false,
-    keyLimit: 1
+    keyLimit: 2
   })
-  kept = new Core(where, tag, {}, limits, Context.empty(), { service: undefined, key }, false)
+  const core = kept = new Core(where, tag, {}, limits, Context.empty(), { service: undefined, key }, false)
   // Nothing of it is left to the event loop.
   const context = Context.make(RuntimeScheduler, new MixedScheduler("sync", () => () => {}))
-  for (const effect of [Effect.void, Effect.void, Effect.never, Effect.void]) {
-    kept.submit(kept.makeRun(context, effect, { name: tag, tags: [tag], key: tag }), false, undefined)
-  }
-  kept.startNow()
+  const submit = (effect: Effect.Effect<void>, key: string) =>
+    core.submit(core.makeRun(context, effect, { name: tag, tags: [tag], key }), false, undefined)
+  for (let i = 0; i < 12; i++) submit(i < 6 ? Effect.void : Effect.never, `${i % 3}`)
+  core.startNow()
+  submit(Effect.never, "late")
 }
