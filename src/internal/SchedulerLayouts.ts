@@ -3,9 +3,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { MixedScheduler, Scheduler as RuntimeScheduler } from "effect/Scheduler"
 import * as Concurrency from "../Concurrency.ts"
+import * as RunEvent from "../RunEvent.ts"
 import { Core } from "./SchedulerCore.ts"
 
-let kept: Core | undefined
+let kept: object | undefined
 
 /**
  * When a full collection finds no instance of a class, V8 forgets its layout, and with it all code that was compiled for it: a scheduler that had
@@ -25,7 +26,10 @@ export const keepLayouts = (key: Context.Key<any, any>): void => {
     sequential: false,
     keyLimit: 2
   })
-  const core = kept = new Core(where, tag, {}, limits, Context.empty(), { service: undefined, key }, false)
+  const facts: Array<RunEvent.RunEvent> = []
+  const listened = Context.make(RunEvent.Listeners, [(fact) => void facts.push(fact)])
+  const core = new Core(where, tag, {}, limits, listened, { service: undefined, key }, false)
+  kept = { core, facts }
   // Nothing of it is left to the event loop.
   const context = Context.make(RuntimeScheduler, new MixedScheduler("sync", () => () => {}))
   const submit = (effect: Effect.Effect<void>, key: string) =>
