@@ -175,7 +175,7 @@ export class Admission {
       } else this.lending.giveUpHolds(slot, needs, phase === Held)
       for (let i = 0; i < needs.counters.length; i++) {
         const counter = needs.counters[i]!
-        if (counter.tracked && --counter.live === 0) counter.onIdle?.()
+        if (counter.tracked && --counter.live === 0) counter.key?.idle()
       }
     }
     slot.revoked = undefined

@@ -398,13 +398,21 @@ export class Profile {
     const key = keys.get(name)
     const asked = key.line
     if (asked !== undefined && asked.needs === needs && asked.priority === priority) return this.line = asked
-    const id = `${this.seq} ${priority}`
-    let found = key.lines.get(id)
+    // Most keys are asked for one thing, and gone soon.
+    const lines = asked === undefined
+      ? undefined
+      : key.lines ??= new Map([[`${key.demand} ${asked.priority}`, asked]])
+    const id = lines === undefined ? "" : `${this.seq} ${priority}`
+    let found = lines?.get(id)
     if (found === undefined || found.needs !== needs) {
-      if (key.lines.size >= 1024) key.lines.clear()
-      key.lines.set(id, found = new Line(needs, false, priority, key))
+      found = new Line(needs, false, priority, key)
       found.ageing = ageing
+      if (lines !== undefined) {
+        if (lines.size >= 1024) lines.clear()
+        lines.set(id, found)
+      }
     }
+    key.demand = this.seq
     return this.line = key.line = found
   }
 

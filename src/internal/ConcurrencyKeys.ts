@@ -36,13 +36,24 @@ export class KeyClock {
       key = new FairKey(this, name, name === undefined ? 1 : this.weightOf(name), this.virtual, cap)
       if (cap !== undefined) {
         cap.tracked = true
-        cap.onIdle = () => this.idle(key!)
+        cap.key = key
       }
       this.keys.set(name, key)
     }
     return this.last = key
   }
   private last: FairKey | undefined
+
+  /** What all keys take: what was asked for and, of the cap, the weight. */
+  weightsUnder(needs: Needs, weight: number): ReadonlyArray<number> {
+    if (needs !== this.asked) {
+      this.asked = needs
+      this.weighed = [...needs.weights, weight]
+    }
+    return this.weighed
+  }
+  private asked: Needs | undefined
+  private weighed: ReadonlyArray<number> = []
 
   /** Somebody waits under it who found nobody there. */
   busy(key: FairKey): void {
@@ -109,9 +120,12 @@ export class FairKey implements Key {
   waits = false
   /** It has nobody waiting, and is remembered until the others have caught up. */
   isAhead = false
-  /** By what is asked for. */
-  readonly lines = new Map<string, Line>()
-  readonly needs = new Map<Needs, Needs>()
+  /** Asked for last, and which demand did. */
+  line: Line | undefined
+  demand = 0
+  /** By what is asked for, where that is more than one thing. */
+  lines: Map<string, Line> | undefined
+  private needs: Map<Needs, Needs> | undefined
   readonly clock: KeyClock | undefined
   readonly name: string | undefined
   readonly weight: number
@@ -135,20 +149,27 @@ export class FairKey implements Key {
   under(needs: Needs, weight: number): Needs {
     if (this.cap === undefined) return needs
     if (needs === this.lastNeeds) return this.lastUnder!
-    let found = this.needs.get(needs)
+    let found = this.needs?.get(needs)
     if (found === undefined) {
-      // Only the newest are asked for: the others belong to limits that have changed.
-      if (this.needs.size >= 16) this.needs.clear()
       const counters = [...needs.counters, this.cap]
-      this.needs.set(needs, found = { counters, weights: [...needs.weights, weight], holds: needs.holds })
+      found = { counters, weights: this.clock!.weightsUnder(needs, weight), holds: needs.holds }
+      if (this.lastNeeds !== undefined) {
+        const all = this.needs ??= new Map([[this.lastNeeds, this.lastUnder!]])
+        // Only the newest are asked for: the others belong to limits that have changed.
+        if (all.size >= 16) all.clear()
+        all.set(needs, found)
+      }
     }
     this.lastNeeds = needs
     return this.lastUnder = found
   }
   private lastNeeds: Needs | undefined
   private lastUnder: Needs | undefined
-  /** Asked for last. */
-  line: Line | undefined
+
+  /** Nothing is running under its cap. */
+  idle(): void {
+    this.clock!.idle(this)
+  }
 }
 
 /** Of those that take back what they had: fairness was done when they were let in. */

@@ -25,10 +25,10 @@ export class Counter {
   heldBy: Set<Slot> | undefined = undefined
   /** How often, beside how much at once. */
   pace: Pace | undefined = undefined
-  /** Forgotten when idle: the slots that have it, or lent it and take it back, are counted, and `onIdle` told when none is left. */
+  /** Forgotten when idle: the slots that have it, or lent it and take it back, are counted, and its key is told when none is left. */
   tracked = false
   live = 0
-  onIdle: (() => void) | undefined = undefined
+  key: { readonly idle: () => void } | undefined = undefined
   /** That it alone is waited for, said once. */
   reasons: ReadonlyArray<{ readonly _tag: "Limit"; readonly limit: string }> | undefined = undefined
   readonly kind: CounterKind
