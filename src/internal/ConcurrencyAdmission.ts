@@ -41,7 +41,8 @@ export class Admission {
   seq = 0
   /** Counts limits that came or went, so that resolved demands know when they are stale. */
   version = 0
-  readonly lines = new Set<Line>()
+  /** Those somebody waits in. No set: what came and went is kept alive by its old tables until a full collection. */
+  readonly lines: Array<Line> = []
   /** How many slots hold on to limits while they wait; while none does, nobody looks for shares. */
   holding = 0
   /** The age of the youngest slot that a lowered limit may have surprised: one that was admitted, or asked, under more. */
@@ -293,7 +294,7 @@ export class Admission {
   private queue(slot: Slot, line: Line): void {
     if (slot.phase !== Retaking) slot.phase = Waiting
     if (line.size === 0) {
-      this.lines.add(line)
+      line.place = this.lines.push(line) - 1
       if (this.saturation !== undefined) this.saturation.began(slot)
       const key = line.key as FairKey
       if (key.clock !== undefined && key.waiting === 0) key.clock.busy(key)
@@ -324,8 +325,12 @@ export class Admission {
 
   private close(line: Line): void {
     line.at?.remove(line)
-    this.lines.delete(line)
-    if (this.lines.size === 0 && this.timers.size > 0) { for (const cancel of [...this.timers]) cancel() }
+    const last = this.lines.pop()!
+    if (last !== line) {
+      this.lines[line.place] = last
+      last.place = line.place
+    }
+    if (this.lines.length === 0 && this.timers.size > 0) { for (const cancel of [...this.timers]) cancel() }
     if (line.contends !== undefined) this.overtaking.withdraw(line)
     line.overtaken = 0
     const key = line.key as FairKey

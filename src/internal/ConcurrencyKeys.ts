@@ -110,6 +110,7 @@ export class KeyClock {
     if (key.waiting > 0 || key.name === undefined || (key.cap !== undefined && key.cap.live > 0)) return
     if (this.last === key) this.last = undefined
     if (this.keys.get(key.name) === key) this.keys.delete(key.name)
+    key.clear()
   }
 }
 
@@ -165,6 +166,16 @@ export class FairKey implements Key {
   }
   private lastNeeds: Needs | undefined
   private lastUnder: Needs | undefined
+
+  /** Forgotten: old tables of the map keep it alive until a full collection, and it keeps nothing. */
+  clear(): void {
+    this.line =
+      this.lines =
+      this.needs =
+      this.lastNeeds =
+      this.lastUnder =
+        undefined
+  }
 
   /** Nothing is running under its cap. */
   idle(): void {

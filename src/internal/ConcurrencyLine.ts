@@ -277,6 +277,8 @@ export class Line {
   heap: Array<Slot> | undefined = undefined
   at: LineHeap | undefined = undefined
   index = -1
+  /** Among the lines somebody waits in. */
+  place = -1
   virtual = 0
   /** From this counter on it is what the slots taken back together had: a limit lowered meanwhile does not keep them. */
   backFrom = Infinity

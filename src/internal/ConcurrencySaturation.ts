@@ -39,7 +39,7 @@ export class Saturation {
       const old = this.notes[0]!
       if (old.at <= now - this.threshold) this.look(old.seq)
       for (const counter of this.told) if (counter.waiting === 0) this.told.delete(counter)
-      if (this.admission.lines.size > 0) this.arm(slot)
+      if (this.admission.lines.length > 0) this.arm(slot)
       else this.rest()
     }, () => this.rest())
   }
