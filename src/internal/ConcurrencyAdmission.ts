@@ -276,7 +276,7 @@ export class Admission {
       slot.tookBack()
       slot.together = undefined
     }
-    slot.since = this.instant !== undefined && this.clock === slot.clock ? this.instant : since(slot.clock)
+    slot.since = this.now(slot)
     if (this.facts !== undefined) this.facts.look(slot)
   }
 
@@ -442,6 +442,7 @@ export class Admission {
       }
     }
     this.draining = false
+    this.instant = undefined
     if (this.granted.length > 0 || this.todo.length > 0) this.flush()
     if (this.flushing) return
     if (this.replacers.size > 0) interruptInTheWay(this)
@@ -568,10 +569,19 @@ export class Admission {
 
   // ─── rates
 
+  /** In the loops no time passes: there it is read once. */
+  private now(slot: Slot): number {
+    if (this.instant !== undefined && this.clock === slot.clock) return this.instant
+    const now = since(slot.clock)
+    if (this.draining) {
+      this.instant = now
+      this.clock = slot.clock
+    }
+    return now
+  }
+
   private isTooSoon(counter: Counter, weight: number, slot: Slot): boolean {
-    const now = this.instant !== undefined && this.clock === slot.clock
-      ? toMillis(this.instant)
-      : slot.clock.currentTimeMillisUnsafe()
+    const now = toMillis(this.now(slot))
     return counter.pace!.readyAt(weight, now) > now
   }
 

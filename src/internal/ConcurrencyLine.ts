@@ -428,6 +428,7 @@ export class LineHeap {
     this.counter.parked--
   }
   moved(line: Line): void {
+    line.virtual = line.key.virtual
     this.down(line.index)
     this.up(line.index)
   }
@@ -436,7 +437,6 @@ export class LineHeap {
     for (;;) {
       const line = this.lines[0]
       if (line === undefined || line.virtual === line.key.virtual) return line
-      line.virtual = line.key.virtual
       this.moved(line)
     }
   }
