@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { fileURLToPath } from "node:url"
 import type { Carrier, Gone } from "../src/threads/internal/Carrier.ts"
 import { type ProcessOptions, startProcess } from "../src/threads/internal/ProcessCarrier.ts"
-import type { FromHost, Log } from "../src/threads/internal/Wire.ts"
+import { type FromHost, isReply, type Log } from "../src/threads/internal/Wire.ts"
 import * as ChildProcess from "./suites/ChildProcess.ts"
 import * as Processes from "./suites/Processes.ts"
 
@@ -40,8 +40,8 @@ const start = async (options: Partial<ProcessOptions> = {}): Promise<Started> =>
       name: "tasklayer-test-1",
       onMessage: (message) => {
         messages.push(message)
-        if (message._tag === "Ready") ready.resolve()
-        if (message._tag === "Reply") calls.get(message.call)!.resolve((message.reply as { value: unknown }).value)
+        if (isReply(message)) calls.get(message[0])!.resolve(message[1])
+        else if (message._tag === "Ready") ready.resolve()
       },
       onGone: (reason) => {
         gone.resolve(reason)
@@ -59,13 +59,13 @@ const start = async (options: Partial<ProcessOptions> = {}): Promise<Started> =>
     gone: gone.promise,
     messages,
     get logs() {
-      return messages.filter((message) => message._tag === "Log")
+      return messages.filter((message): message is Log => !isReply(message) && message._tag === "Log")
     },
     act: (job, payload) => {
       const call = Promise.withResolvers<unknown>()
       call.promise.catch(() => {})
       calls.set(++count, call)
-      carrier.post({ _tag: "Run", call: count, job, payload } as any, [])
+      carrier.post([count, job, payload, "", 1, undefined], [])
       return call.promise
     },
     kill: () => Effect.runPromise(carrier.kill)
@@ -112,7 +112,7 @@ describe("a host in a process", () => {
 
   it("what cannot be cloned throws where it is posted, and the process goes on", async () => {
     const host = await ready()
-    assert.throws(() => host.carrier.post({ _tag: "Run", call: 0, job: "echo", payload: () => {} } as any, []))
+    assert.throws(() => host.carrier.post([0, "echo", () => {}, "", 1, undefined], []))
     assert.strictEqual(await host.act("echo", 1), 1)
     const error = await start({ data: () => {} }).catch(String)
     assert.include(error, "could not be cloned")
@@ -125,7 +125,7 @@ describe("what it prints", () => {
     const host = await ready()
     for (let i = 0; i < 50; i++) await host.act("print", [`${i} a`, `${i} b`])
     const told = host.messages.flatMap((message) =>
-      message._tag === "Log" ? [message.message[0]] : message._tag === "Reply" ? ["reply"] : []
+      isReply(message) ? ["reply"] : message._tag === "Log" ? [message.message[0]] : []
     )
     assert.deepStrictEqual(told, Array.from({ length: 50 }, (_, i) => [`${i} a`, `${i} b`, "reply"]).flat())
     const [log] = host.logs

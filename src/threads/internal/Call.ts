@@ -16,7 +16,7 @@ import { encodeEnd, encodeState, rawOf } from "./Ends.ts"
 import { say } from "./Logs.ts"
 import type { Host, Pool } from "./Pool.ts"
 import { CallSpans } from "./Spans.ts"
-import type { About, Answer, Ask, FromHost, Submission } from "./Wire.ts"
+import type { About, Answer, Ask, FromHost, Replied, RunMore, Submission } from "./Wire.ts"
 
 type End = Effect.Effect<Job.Reply, Job.JobCrashedError>
 
@@ -58,29 +58,30 @@ export class Call {
   taken(host: Host): void {
     this.host = host
     const { job, payload, run, transfer } = this.given
-    const { attempt, id, lane, name, parent, root, tags } = run
-    const { minimumLogLevel, span, tracer, tracerEnabled } = this.fiber.cache
-    const { env, runner } = this.pool.options
     try {
-      host.post({
-        _tag: "Run",
-        call: this.id,
-        runner,
-        job,
-        payload,
-        run: lane === undefined
-          ? { id, name, tags, parent, root, attempt }
-          : { id, name, tags, parent, root, attempt, lane },
-        minimumLogLevel,
-        traced: tracerEnabled && tracer !== undefined,
-        ...(span === undefined
-          ? undefined
-          : { span: { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled } }),
-        ...(env === undefined ? undefined : { env: env(job, payload) })
-      }, transfer)
+      host.run([this.id, job, payload, run.id, run.attempt, this.more(host)], transfer)
     } catch (error) {
       // It has a part that cannot be cloned: nothing was sent.
       this.over(Effect.die(new Job.InvalidPayloadError({ job, issue: String(error) })))
+    }
+  }
+
+  /** What is not as usual. */
+  private more(host: Host): RunMore | undefined {
+    const { minimumLogLevel, span, tracer, tracerEnabled } = this.fiber.cache
+    host.usual(minimumLogLevel, tracerEnabled && tracer !== undefined)
+    const { job, payload, run: { parent, root, tags } } = this.given
+    const { env } = this.pool.options
+    const usual = this.pool.jobs.get(job)?.demand.tags ?? nothing
+    const sameTags = tags === usual || tags.length === usual.length && tags.every((tag, i) => tag === usual[i])
+    if (parent === undefined && span === undefined && env === undefined && sameTags) return undefined
+    return {
+      ...(parent === undefined ? undefined : { parent, root }),
+      ...(sameTags ? undefined : { tags }),
+      ...(span === undefined
+        ? undefined
+        : { span: { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled } }),
+      ...(env === undefined ? undefined : { env: env(job, payload) })
     }
   }
 
@@ -123,10 +124,12 @@ export class Call {
 
   // ─── what its host says
 
-  received(message: FromHost & { readonly call: unknown }): void {
+  replied([, value, reply]: Replied): void {
+    this.over(Effect.succeed(reply ?? { _tag: "Success", value }))
+  }
+
+  received(message: Exclude<FromHost, Replied> & { readonly call: unknown }): void {
     switch (message._tag) {
-      case "Reply":
-        return this.over(Effect.succeed(message.reply))
       case "Log":
         return say(this.context, message, this.fiber.id)
       case "SpanStarted":
@@ -259,6 +262,8 @@ interface Forked {
 }
 
 const raw = rawOf("", {})
+
+const nothing: ReadonlyArray<string> = []
 
 const done: Answer = { _tag: "Done" }
 const over: Answer = { _tag: "Over" }

@@ -10,7 +10,7 @@ import type * as TaskRun from "../../TaskRun.ts"
 import { decodeEnd, decodeState, rawOf } from "./Ends.ts"
 import { movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
-import type { About, Answer, Ask, End, Run, RunInfo, Submission } from "./Wire.ts"
+import type { About, Answer, Ask, End, RunInfo, Submission } from "./Wire.ts"
 
 /** What is asked of the runner and not answered yet. */
 export class HostRunner {
@@ -261,9 +261,9 @@ Object.defineProperty(HostRun.prototype, "~tasklayer/TaskRun", { value: {} })
 /** The run a handler is inside of. */
 export class CurrentHostRun extends HostRun {
   readonly attempt: number
-  constructor(runner: CallRunner, job: Job.AnyJob, run: Run["run"]) {
+  constructor(runner: CallRunner, job: Job.AnyJob, run: RunInfo, attempt: number) {
     super(runner, job, run)
-    this.attempt = run.attempt
+    this.attempt = attempt
   }
 }
 

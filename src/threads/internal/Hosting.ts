@@ -8,18 +8,20 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
+import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import * as Transferable from "effect/workers/Transferable"
+import type * as Concurrency from "../../Concurrency.ts"
 import * as Job from "../../Job.ts"
 import * as Scheduler from "../../Scheduler.ts"
 import * as TaskRun from "../../TaskRun.ts"
 import { CallRunner, CurrentHostRun, HostRunner } from "./HostRunner.ts"
 import { CurrentCall, toRunner } from "./Logs.ts"
-import { movable } from "./Movable.ts"
+import { isDone, movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
 import { putEnv } from "./ProcessEnv.ts"
 import * as Spans from "./Spans.ts"
-import type { Run, ToHost } from "./Wire.ts"
+import { isRun, type Run, type ToHost, type Usual } from "./Wire.ts"
 
 /** What the runner was given as `data`. */
 export const Data: Context.Reference<unknown> = Context.Reference<unknown>("tasklayer/ThreadHost/Data", {
@@ -36,9 +38,11 @@ export const hosting = <ROut>(
     const context = yield* Layer.build(Layer.provideMerge(layer, Layer.merge(Job.layerRegistry, unbounded)))
     if (initialise !== undefined) yield* Effect.provideContext(initialise, context)
     const registry = Context.get(context, Job.Registry)
-    const base = Context.merge(yield* Effect.context<never>(), context)
+    const base = Context.makeUnsafe<never>(
+      new Map([...(yield* Effect.context<never>()).mapUnsafe, ...context.mapUnsafe])
+    )
     const host = new Hosting(port, registry, base, () => Deferred.doneUnsafe(stopped, Effect.void))
-    port.onMessage((message) => host.received(message))
+    port.onMessage((message) => host.received(message), () => host.isIdle)
     const jobs = registry.all.map(({ demand, job }) => Job.infoOf(job, demand))
     port.post({ _tag: "Ready", jobs }, nothing)
     yield* Deferred.await(stopped)
@@ -65,6 +69,8 @@ class Hosting {
   private readonly runner: HostRunner
   private call: number | undefined
   private fiber: Fiber.Fiber<unknown, unknown> | undefined
+  private stopping = false
+  private usual: Usual = { _tag: "Usual", runner: "", lane: undefined, minimumLogLevel: "Info", traced: false }
 
   constructor(port: Port, registry: Job.Registry["Service"], base: Context.Context<never>, stop: () => void) {
     this.port = port
@@ -75,11 +81,13 @@ class Hosting {
   }
 
   received(message: ToHost): void {
+    if (isRun(message)) return this.run(message)
     switch (message._tag) {
-      case "Run":
-        return this.run(message)
+      case "Usual":
+        this.usual = message
+        return
       case "Interrupt":
-        if (message.call === this.call) this.fiber!.interruptUnsafe()
+        if (message.call === this.call) this.fiber?.interruptUnsafe()
         return
       case "Ping":
         return this.port.post({ _tag: "Pong", ping: message.ping }, nothing)
@@ -88,8 +96,14 @@ class Hosting {
       case "Query":
         return this.runner.query(message.call, message.query, message.request, message.about)
       case "Stop":
+        this.stopping = true
         return this.stop()
     }
+  }
+
+  /** Waits for a call, and nothing else of it does anything. */
+  get isIdle(): boolean {
+    return this.call === undefined && !this.stopping
   }
 
   /** Nothing runs any more. */
@@ -97,51 +111,78 @@ class Hosting {
     this.fiber === undefined ? Effect.void : Fiber.interrupt(this.fiber)
   )
 
-  private run(message: Run): void {
-    const registered = this.registry.get(message.job)!
-    const { job, handle, within } = registered
-    const restore = putEnv(message.env)
-    const context = this.contextOf(message, job)
-    const handled = within(Effect.flatMap(Effect.orDie(Job.decodePayload(job, message.payload)), handle))
-    const fiber = this.fiber = Effect.runForkWith(context)(Effect.scoped(handled))
-    this.call = message.call
+  private run(run: Run): void {
+    const [call, name, payload, , , more] = run
+    const registered = this.registry.get(name)!
+    const restore = more?.env === undefined ? undefined : putEnv(more.env)
+    const scope = Scope.makeUnsafe()
+    const context = this.contextOf(run, registered, scope)
+    this.call = call
+    const decoded = Job.decodePayload(registered.job, payload)
+    const handled = isDone(decoded)
+      ? Effect.suspend(() => registered.handle(decoded.value))
+      : registered.within(Effect.flatMap(Effect.orDie(decoded), registered.handle))
+    const fiber = this.fiber = Effect.runForkWith(context)(
+      Effect.onExitPrimitive(handled, (exit) => scope.state._tag === "Empty" ? undefined : Scope.close(scope, exit))
+    )
     fiber.addObserver((exit) => {
-      restore()
-      this.call = undefined
+      restore?.()
       this.fiber = undefined
       this.runner.over()
-      this.reply(message.call, registered, exit)
+      this.encode(call, registered, exit)
     })
   }
 
-  private reply(call: number, registered: Job.Registered, exit: Exit.Exit<unknown, unknown>): void {
+  private encode(call: number, registered: Job.Registered, exit: Exit.Exit<unknown, unknown>): void {
+    const encoding = Job.encodeExit(registered.job, exit)
+    if (isDone(encoding)) return this.reply(call, registered, encoding.value, nothing)
     const collector = Transferable.makeCollectorUnsafe()
-    const encoded = registered.within(Job.encodeExit(registered.job, exit))
     const context = Context.add(this.base, Transferable.Collector, collector)
-    Effect.runForkWith(context)(encoded).addObserver((encoded) => {
-      if (Exit.isFailure(encoded)) return this.reply(call, registered, encoded)
-      try {
-        this.port.post({ _tag: "Reply", call, reply: encoded.value }, movable(collector.readUnsafe()))
-      } catch (error) {
-        // Its schema lets through what cannot be cloned.
-        const { name: job } = registered.job
-        const end = Exit.isSuccess(exit) ? "success" : "error"
-        this.reply(call, registered, Exit.die(new Job.InvalidResultError({ job, end, issue: String(error) })))
-      }
-    })
+    Effect.runForkWith(context)(registered.within(encoding)).addObserver((encoded) =>
+      Exit.isSuccess(encoded)
+        ? this.reply(call, registered, encoded.value, movable(collector.readUnsafe()))
+        : this.encode(call, registered, encoded)
+    )
   }
 
-  private contextOf({ call, minimumLogLevel, run, runner: id, span, traced }: Run, job: Job.AnyJob) {
-    const runner = new CallRunner(this.runner, id, call)
-    const context = this.base.pipe(
-      Context.add(TaskRun.CurrentRun, new CurrentHostRun(runner, job, run)),
+  private reply(call: number, registered: Job.Registered, reply: Job.Reply, transfer: ReadonlyArray<unknown>): void {
+    try {
+      this.port.post(reply._tag === "Success" ? [call, reply.value] : [call, undefined, reply], transfer)
+      this.call = undefined
+    } catch (error) {
+      // Its schema lets through what cannot be cloned.
+      const { name: job } = registered.job
+      const end = reply._tag === "Success" ? "success" : "error"
+      this.encode(call, registered, Exit.die(new Job.InvalidResultError({ job, end, issue: String(error) })))
+    }
+  }
+
+  private contextOf(
+    [call, name, , id, attempt, more]: Run,
+    { demand, job }: Job.Registered,
+    scope: Scope.Scope
+  ): Context.Context<never> {
+    const { lane, minimumLogLevel, runner: runnerId, traced } = this.usual
+    const runner = new CallRunner(this.runner, runnerId, call)
+    const tags = more?.tags ?? this.tagsOf(job, demand)
+    const run = { id, name, tags, parent: more?.parent, root: more?.root ?? id, lane }
+    let context = this.base.pipe(
+      Context.add(Scope.Scope, scope),
+      Context.add(TaskRun.CurrentRun, new CurrentHostRun(runner, job, run, attempt)),
       Context.add(Job.JobRunner, runner),
       Context.add(Job.CurrentProgress, runner.progress),
       Context.add(CurrentCall, call),
       Context.add(References.MinimumLogLevel, minimumLogLevel as LogLevel.LogLevel)
     )
-    const spanned = span === undefined ? context : Context.add(context, Tracer.ParentSpan, Tracer.externalSpan(span))
-    return traced ? Context.add(spanned, Tracer.Tracer, Spans.toRunner(this.port, call)) : spanned
+    if (more?.span !== undefined) context = Context.add(context, Tracer.ParentSpan, Tracer.externalSpan(more.span))
+    return traced ? Context.add(context, Tracer.Tracer, Spans.toRunner(this.port, call)) : context
+  }
+
+  private readonly tags = new Map<Job.AnyJob, ReadonlyArray<string>>()
+  private tagsOf(job: Job.AnyJob, demand: Concurrency.Demand): ReadonlyArray<string> {
+    let tags = this.tags.get(job)
+    if (tags === undefined) this.tags.set(job, tags = Job.mergeDemands(job.demand, demand).tags ?? [])
+    return tags
   }
 }
 

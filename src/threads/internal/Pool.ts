@@ -15,13 +15,14 @@ import type { Carrier, Gone, Start } from "./Carrier.ts"
 import { rawOf } from "./Ends.ts"
 import { HostStartError, type StartReason } from "./HostErrors.ts"
 import { say } from "./Logs.ts"
-import type { Answer, Env, FromHost, ToHost } from "./Wire.ts"
+import { type Answer, type Env, type FromHost, isReply, type Run, type ToHost } from "./Wire.ts"
 
 export interface PoolOptions {
   /** `tasklayer-<lane or id>`: the hosts are this and a number. */
   readonly name: string
   /** The id of the runner. */
   readonly runner: string
+  readonly lane: string | undefined
   /** For messages. */
   readonly entry: string
   readonly start: Start
@@ -330,11 +331,30 @@ export class Host {
     this.pool.freed(this)
   }
 
+  run(run: Run, transfer: ReadonlyArray<unknown>): void {
+    this.carrier!.post(run, transfer)
+  }
+
+  /** Told where it is not as it was. */
+  usual(minimumLogLevel: string, traced: boolean): void {
+    if (minimumLogLevel === this.minimumLogLevel && traced === this.traced) return
+    this.minimumLogLevel = minimumLogLevel
+    this.traced = traced
+    const { lane, runner } = this.pool.options
+    this.post({ _tag: "Usual", runner, lane, minimumLogLevel, traced })
+  }
+  private minimumLogLevel = ""
+  private traced = false
+
   answer(request: number, answer: Answer): void {
     if (this.phase !== "gone") this.post({ _tag: "Answer", request, answer })
   }
 
   private received(message: FromHost): void {
+    if (isReply(message)) {
+      if (message[0] === this.call?.id) this.call.replied(message)
+      return
+    }
     switch (message._tag) {
       case "Pong":
         this.answered = message.ping

@@ -11,7 +11,7 @@ import { serialize } from "node:v8"
 import type { Carrier, Gone, Listening, Start } from "./Carrier.ts"
 import { GUARD_FD, guardArgs } from "./ProcessGuard.ts"
 import { Lines } from "./ProcessOutput.ts"
-import type { FromHost, ToHost } from "./Wire.ts"
+import { type FromHost, isReply, type ToHost } from "./Wire.ts"
 
 export interface ProcessOptions {
   readonly entry: URL
@@ -124,13 +124,13 @@ class Process implements Carrier {
    * What a call printed is told before its reply: it was in the pipes when the reply was sent, so it is read in the turn in which the reply is.
    */
   private received(message: FromHost): void {
-    if (message._tag !== "Reply" && this.held.length === 0) this.listening.onMessage(message)
+    if (!isReply(message) && this.held.length === 0) this.listening.onMessage(message)
     else if (this.held.push(message) === 1) setImmediate(() => this.release())
   }
 
   private release(): void {
     for (const message of this.held.splice(0)) {
-      if (message._tag === "Reply") this.flush()
+      if (isReply(message)) this.flush()
       this.listening.onMessage(message)
     }
   }

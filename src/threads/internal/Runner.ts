@@ -12,7 +12,7 @@ import * as Scheduler from "../../Scheduler.ts"
 import * as Supervisor from "../../Supervisor.ts"
 import type { Start } from "./Carrier.ts"
 import type { HostStartError } from "./HostErrors.ts"
-import { movable } from "./Movable.ts"
+import { isDone, movable } from "./Movable.ts"
 import { Pool, type PoolOptions, type Size } from "./Pool.ts"
 
 /** What runners of threads and of processes have in common. */
@@ -87,7 +87,7 @@ export const layer = <I>(
     const { entry, env, prefix, start } = yield* orDie(() => kindOf(settings))
     const id = options.id ?? `${prefix}-${Supervisor.freshId()}`
     const pool = new Pool(
-      { ...settings, runner: id, name: `tasklayer-${options.lane ?? id}`, entry, start, env },
+      { ...settings, runner: id, lane: options.lane, name: `tasklayer-${options.lane ?? id}`, entry, start, env },
       size,
       context
     )
@@ -119,17 +119,20 @@ export const layer = <I>(
   }))
 
 /** What may be moved is, unless another attempt may need it again. */
-const encode: NonNullable<JobRunner.Options["encode"]> = (encoding, once) =>
-  Effect.suspend(() => {
-    const collector = Transferable.makeCollectorUnsafe()
-    return Effect.map(Effect.provideService(encoding, Transferable.Collector, collector), (payload) => ({
-      payload,
-      transfer: once ? movable(collector.readUnsafe()) : nothing
-    }))
-  })
+const encode = (
+  encoding: Effect.Effect<unknown, Job.InvalidPayloadError>,
+  once: boolean
+): Effect.Effect<JobRunner.Encoded, Job.InvalidPayloadError> => {
+  // Encoded already, and nobody asked for a collector.
+  if (isDone(encoding)) return Effect.mapEager(encoding, (payload) => ({ payload, transfer: nothing }))
+  const collector = Transferable.makeCollectorUnsafe()
+  return Effect.map(Effect.provideService(encoding, Transferable.Collector, collector), (payload) => ({
+    payload,
+    transfer: once ? movable(collector.readUnsafe()) : nothing
+  }))
+}
 
 const nothing: ReadonlyArray<unknown> = []
-
 const statsOf = (pool: Pool): Effect.Effect<Stats> =>
   Effect.gen(function*() {
     const { maxSize, minSize } = pool.size

@@ -2,9 +2,15 @@
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { type ResourceLimits, type TransferListItem, Worker } from "node:worker_threads"
+import {
+  MessageChannel,
+  receiveMessageOnPort,
+  type ResourceLimits,
+  type TransferListItem,
+  Worker
+} from "node:worker_threads"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
-import { marked } from "./Port.ts"
+import { makeBell, marked, ring } from "./Port.ts"
 
 export interface ThreadOptions {
   readonly entry: URL
@@ -22,9 +28,12 @@ export const nameOf = (entry: URL): string => entry.protocol === "file:" ? fileU
 
 export const startThread = (options: ThreadOptions): Start => ({ name, onGone, onMessage }) =>
   Effect.sync((): Carrier => {
+    const { port1: port, port2 } = new MessageChannel()
+    const bell = makeBell()
     const worker = new Worker(options.entry, {
       name,
-      workerData: marked({ name, data: options.data }),
+      workerData: marked({ name, data: options.data, port: port2, bell }),
+      transferList: [port2],
       ...(options.env === undefined ? {} : { env: options.env as NodeJS.ProcessEnv }),
       ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits })
     })
@@ -32,18 +41,27 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     let error: unknown
     let gone = false
     const ended = new Set<() => void>()
-    worker.on("message", onMessage)
+    port.on("message", onMessage)
+    port.unref()
     worker.once("error", (uncaught) => {
       error = uncaught
     })
     worker.once("exit", (code) => {
       gone = true
+      // What it said before.
+      for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) {
+        onMessage(last.message)
+      }
+      port.close()
       onGone(reasonOf(error, code))
       for (const end of ended) end()
     })
     return {
       name,
-      post: (message, transfer) => worker.postMessage(message, transfer as ReadonlyArray<TransferListItem>),
+      post: (message, transfer) => {
+        port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
+        ring(bell)
+      },
       hold: (held) => held ? worker.ref() : worker.unref(),
       kill: Effect.callback((resume) => {
         if (gone) return resume(Effect.void)

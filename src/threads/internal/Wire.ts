@@ -6,6 +6,7 @@ import type { WaitReason } from "../../TaskRun.ts"
 /** A host runs one call at a time. */
 export type ToHost =
   | Run
+  | Usual
   | { readonly _tag: "Interrupt"; readonly call: number }
   /** Answered at once by a host whose event loop turns. */
   | { readonly _tag: "Ping"; readonly ping: number }
@@ -21,22 +22,39 @@ export type ToHost =
   /** Close the Layer of handlers, then end. */
   | { readonly _tag: "Stop" }
 
-export interface Run {
-  readonly _tag: "Run"
-  readonly call: number
-  /** The id of the runner. */
-  readonly runner: string
-  readonly job: string
-  readonly payload: unknown
-  readonly run: RunInfo & { readonly attempt: number }
-  /** What is below is not even sent. */
-  readonly minimumLogLevel: string
-  /** The span the run is inside of; left out where there is none. */
+/** Sent with every call, so it is as short as it can be: a record costs more to clone than a list. */
+export type Run = readonly [
+  call: number,
+  job: string,
+  payload: unknown,
+  id: string,
+  attempt: number,
+  more: RunMore | undefined
+]
+
+export const isRun = (message: ToHost): message is Run => Array.isArray(message)
+
+/** What is not as usual: no parent, the tags that every run of the job has, no span. */
+export interface RunMore {
+  readonly parent?: string | undefined
+  readonly root?: string | undefined
+  readonly tags?: ReadonlyArray<string> | undefined
+  /** The span the run is inside of. */
   readonly span?: SpanId | undefined
-  /** Somebody wants to know of spans. */
-  readonly traced: boolean
   /** For the time of this call. Processes only. */
   readonly env?: Env | undefined
+}
+
+/** How it is with the runs that follow. */
+export interface Usual {
+  readonly _tag: "Usual"
+  /** The id of the runner. */
+  readonly runner: string
+  readonly lane: string | undefined
+  /** What is below is not even sent. */
+  readonly minimumLogLevel: string
+  /** Somebody wants to know of spans. */
+  readonly traced: boolean
 }
 
 /** `undefined` takes a variable away. */
@@ -53,7 +71,7 @@ export interface SpanId {
 export type FromHost =
   | { readonly _tag: "Ready"; readonly jobs: ReadonlyArray<JobInfo> }
   | { readonly _tag: "NotReady"; readonly error: string }
-  | { readonly _tag: "Reply"; readonly call: number; readonly reply: Reply }
+  | Replied
   | { readonly _tag: "Pong"; readonly ping: number }
   | Log
   | SpanStarted
@@ -63,6 +81,11 @@ export type FromHost =
   /** Who asked was interrupted: the answer follows when what was asked for has ended. */
   | { readonly _tag: "Cancel"; readonly call: number; readonly request: number }
   | { readonly _tag: "Told"; readonly call: number; readonly query: number; readonly delay?: number | undefined }
+
+/** Of a success its value alone. */
+export type Replied = readonly [call: number, value: unknown] | readonly [call: number, value: undefined, reply: Reply]
+
+export const isReply = (message: FromHost): message is Replied => Array.isArray(message)
 
 export interface Log {
   readonly _tag: "Log"
