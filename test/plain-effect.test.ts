@@ -1,9 +1,12 @@
 /** What the seeds have a function for and Effect says in a line: that line, with tasks on a scheduler. */
+import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Array, Cache, Context, Effect, Fiber, Latch, Layer, Option, PubSub, Semaphore, Stream } from "effect"
+import { Array, Cache, Cause, Context, Effect, Fiber, Latch, Layer, Option, PubSub, Semaphore, Stream } from "effect"
+import { ChildProcess } from "effect/process"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Supervisor, Task, TaskRun } from "../src/index.ts"
 import * as Gauge from "./suites/Gauge.ts"
+import * as Processes from "./suites/Processes.ts"
 import { quiet } from "./suites/Quiet.ts"
 
 layer(Scheduler.layer({ maxParallelism: 2, tagLimits: { db: 1 } }))("plain Effect", (it) => {
@@ -196,3 +199,52 @@ layer(Layer.empty)("R and Layers", (it) => {
       assert.deepStrictEqual(order, ["member ended", "database closed"])
     }))
 })
+
+layer(Layer.merge(Scheduler.layer({ maxParallelism: 1 }), NodeServices.layer), { excludeTestServices: true })(
+  "a command in a task",
+  (it) => {
+    /** Runs a shell, and keeps its pid when it has printed something. */
+    const shell = (name: string, script: string) => {
+      const pids: Array<number> = []
+      const body = Effect.gen(function*() {
+        const command = ChildProcess.make("sh", ["-c", script], { forceKillAfter: "400 millis" })
+        const handle = yield* command
+        yield* Stream.runHead(handle.stdout)
+        pids.push(handle.pid)
+        return yield* handle.exitCode
+      })
+      return { pids, task: Task.make(name, Effect.scoped(body)) }
+    }
+    const outcomeOf = (run: TaskRun.TaskRun<unknown, unknown>) =>
+      Effect.map(run.state, (state) => state._tag === "Finished" ? state.outcome._tag : state._tag)
+
+    it.effect("FL-12 a command over its timeout is terminated, and its pid is gone", () =>
+      Effect.gen(function*() {
+        const { pids, task } = shell("obedient", "echo; exec sleep 1000")
+        const run = yield* Task.fork(Task.withTimeout("2 seconds")(task))
+        // One slot: this begins when that has been given back.
+        const next = yield* Task.fork(Task.make("next", Effect.sync(() => pids.map(Processes.isAlive))))
+        assert.isTrue(Cause.isTimeoutError(yield* Effect.flip(TaskRun.join(run))))
+        assert.deepStrictEqual(yield* TaskRun.join(next), [false])
+        assert.strictEqual(yield* outcomeOf(run), "TimedOut")
+      }))
+
+    it.effect("FL-12 a command that does not end is killed after the grace, and its pid is gone", () =>
+      Effect.gen(function*() {
+        const { pids, task } = shell("deaf", "trap '' TERM; echo; while :; do sleep 0.02; done")
+        const run = yield* Task.fork(task)
+        yield* Effect.promise(() => Processes.eventually("begun", () => pids.length === 1))
+        const before = performance.now()
+        yield* run.interrupt
+        assert.isAtLeast(performance.now() - before, 395)
+        assert.deepStrictEqual(pids.map(Processes.isAlive), [false])
+        assert.strictEqual(yield* outcomeOf(run), "Interrupted")
+      }))
+
+    it.effect("a command gives what it prints, and how it ended", () =>
+      Effect.gen(function*() {
+        const { task } = shell("quick", "echo; exit 3")
+        assert.strictEqual(yield* task, 3)
+      }))
+  }
+)

@@ -1,9 +1,10 @@
 /** FL: what aio-fluid's TaskScheduler promises of runs in the process. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,11 +12,15 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { Concurrency, Periodic, Scheduler, Supervisor, Task, TaskRun, Trigger } from "../src/index.ts"
+import { Concurrency, Job, Periodic, Scheduler, Supervisor, Task, TaskRun, Trigger } from "../src/index.ts"
+import { ProcessRunner } from "../src/threads/index.ts"
+import * as jobs from "./fixtures/process-jobs.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import * as LogBook from "./suites/LogBook.ts"
+import * as Processes from "./suites/Processes.ts"
 import { elapsed } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
@@ -257,6 +262,77 @@ describe("FL", () => {
       const db = yield* Concurrency.read("db")
       assert.strictEqual(db._tag === "Some" && db.value.active, 0)
     }).pipe(Effect.provide(pool(1, { tagLimits: { db: 1 } }))))
+})
+
+const processes = ProcessRunner.layer({
+  entry: new URL("fixtures/process-entry.ts", import.meta.url),
+  size: 1,
+  killAfter: "300 millis"
+})
+
+layer(processes, { excludeTestServices: true, timeout: 60_000 })("FL: tasks bound by the CPU, in processes", (it) => {
+  /** Of jobs that tell pids: forks one under a timeout, and waits for what it tells. */
+  const fork = <P extends Schema.Top>(job: Job.Job<string, P, any, any>, payload: P["Type"]) =>
+    Effect.gen(function*() {
+      const told = yield* Deferred.make<any>()
+      const Hasty = Job.make(job.name, { payload: job.payload, timeout: "2 seconds" })
+      const onProgress = (pids: unknown) => Effect.asVoid(Deferred.succeed(told, pids))
+      const run = yield* Hasty.fork(payload as any, { onProgress })
+      return { run, told: yield* Deferred.await(told) }
+    })
+  const timedOut = (run: TaskRun.TaskRun<unknown, unknown>) =>
+    Effect.gen(function*() {
+      assert.isTrue(Cause.isTimeoutError(yield* Effect.flip(TaskRun.join(run))))
+      const state = yield* run.state
+      assert.strictEqual(state._tag === "Finished" && state.outcome._tag, "TimedOut")
+    })
+
+  it.effect("FL-12 a job in a process that spins is terminated, and its pid is gone", () =>
+    Effect.gen(function*() {
+      const { run, told } = yield* fork(jobs.Busy, "loop")
+      assert.isTrue(Processes.isAlive(told))
+      yield* timedOut(run)
+      assert.isFalse(Processes.isAlive(told))
+    }))
+
+  it.effect("FL-12 a job in a process that is deaf to SIGTERM is killed after the grace, and its pid is gone", () =>
+    Effect.gen(function*() {
+      const before = performance.now()
+      const { run, told } = yield* fork(jobs.Busy, "deaf loop")
+      yield* timedOut(run)
+      // Asked for an answer, then to end, each time for `killAfter`.
+      assert.isAtLeast(performance.now() - before, 2_590)
+      assert.isFalse(Processes.isAlive(told))
+    }))
+
+  it.effect("FL-12 a command that a job started in its process ends with it, and its pid is gone", () =>
+    Effect.gen(function*() {
+      const { run, told } = yield* fork(jobs.Shell, "trap '' TERM; echo; while :; do sleep 0.02; done")
+      assert.deepStrictEqual(told.map(Processes.isAlive), [true, true])
+      yield* timedOut(run)
+      yield* Effect.promise(() => Processes.allGone(told))
+    }))
+
+  it.effect("a task bound by the CPU is computed elsewhere, while timers here go on", () =>
+    Effect.gen(function*() {
+      let ticks = 0
+      const ticking = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sleep("10 millis"), Effect.sync(() => ticks++)))
+      )
+      const { millis, pid, primes } = yield* jobs.Primes.execute({ below: 2_000_000 })
+      yield* Fiber.interrupt(ticking)
+      assert.strictEqual(primes, 148_933)
+      assert.notStrictEqual(pid, process.pid)
+      // Here, or where there is one CPU, they share it.
+      assert.isAbove(ticks, millis / 200)
+    }))
+
+  it.effect("a task bound by the CPU ends in an error of its own, and its process goes on", () =>
+    Effect.gen(function*() {
+      const { pid } = yield* jobs.Where.execute(undefined)
+      assert.instanceOf(yield* Effect.flip(jobs.Refuse.execute({ since: new Date(0) })), jobs.TooOld)
+      assert.strictEqual((yield* jobs.Where.execute(undefined)).pid, pid)
+    }))
 })
 
 describe("FL: schedules and callbacks", () => {

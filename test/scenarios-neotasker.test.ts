@@ -24,8 +24,11 @@ import {
   Trigger,
   Worker
 } from "../src/index.ts"
+import { ProcessRunner } from "../src/threads/index.ts"
+import * as jobs from "./fixtures/process-jobs.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as LogBook from "./suites/LogBook.ts"
+import * as Processes from "./suites/Processes.ts"
 import { elapsed, quiet } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
@@ -177,6 +180,85 @@ describe("NT", () => {
         assert.strictEqual((yield* Scheduler.stats).maxParallelism, 2)
       }).pipe(Effect.provide(pool(2))))
   }
+})
+
+describe("NT: a pool of processes", () => {
+  const entry = new URL("fixtures/process-entry.ts", import.meta.url)
+  const processes = (options?: Partial<ProcessRunner.Options>) =>
+    ProcessRunner.layer({ entry, size: 2, spares: 0, ...options })
+  const failed = (error: unknown) => error instanceof InvalidOptionError.InvalidOptionError ? error.message : error
+
+  it.live("NT-1 in a pool of processes, a job gives a handle at once: of the value, or of the typed failure", () =>
+    Effect.gen(function*() {
+      const added = yield* jobs.Add.fork({ a: 1, b: 2 })
+      const refused = yield* jobs.Refuse.fork({ since: new Date(0) })
+      assert.strictEqual(yield* TaskRun.join(added), 3)
+      assert.instanceOf(yield* Effect.flip(TaskRun.join(refused)), jobs.TooOld)
+    }).pipe(Effect.provide(processes())))
+
+  it.live("NT-5 a worker's body may be a job in a process", () =>
+    Effect.gen(function*() {
+      const pids: Array<number> = []
+      const ended = Latch.makeUnsafe()
+      const worker = yield* Worker.interval(
+        "computing",
+        "10 millis",
+        Effect.gen(function*() {
+          pids.push((yield* jobs.Where.execute(undefined)).pid)
+          if (pids.length < 3) return
+          yield* Worker.stopSelf
+          yield* ended.open
+        })
+      )
+      yield* worker.start()
+      yield* ended.await
+      assert.strictEqual(new Set(pids).size, 1)
+      assert.notInclude(pids, process.pid)
+    }).pipe(Effect.provide(Layer.mergeAll(Supervisor.layer(), Scheduler.layerUnbounded, processes({ size: 1 })))))
+
+  it.live("NT-23 raised, a pool of processes starts what waits; lowered, it settles as its holders end", () =>
+    Effect.gen(function*() {
+      const begun: Array<number> = []
+      const latches = Arr.makeBy(5, () => Latch.makeUnsafe())
+      const runs = yield* Effect.forEach(latches, (latch, i) =>
+        jobs.Hold.fork(undefined, {
+          onProgress: (pid: any) => Effect.andThen(Effect.sync(() => void (begun[i] = pid)), latch.await)
+        }))
+      const count = () => begun.filter((pid) => pid !== undefined).length
+      const has = (wanted: number) => Effect.promise(() => Processes.eventually(`${wanted}`, () => count() === wanted))
+      yield* has(2)
+      yield* ProcessRunner.resize(4)
+      yield* has(4)
+      assert.strictEqual(new Set(begun.filter((pid) => pid !== undefined)).size, 4)
+      assert.deepInclude(yield* ProcessRunner.stats, { minSize: 4, maxSize: 4, allocated: 4, active: 4, suspended: 0 })
+
+      yield* ProcessRunner.resize(1)
+      for (const latch of latches.slice(0, 3)) yield* latch.open
+      yield* TaskRun.awaitAll(runs.slice(0, 3))
+      assert.deepInclude(yield* ProcessRunner.stats, { minSize: 1, maxSize: 1, active: 1 })
+      assert.strictEqual(count(), 4)
+      yield* latches[3]!.open
+      yield* has(5)
+      yield* latches[4]!.open
+      yield* TaskRun.awaitAll(runs)
+      const left = () => [...new Set(begun)].filter(Processes.isAlive).length
+      yield* Effect.promise(() => Processes.eventually("one is left", () => left() === 1))
+    }).pipe(Effect.provide(processes())))
+
+  it.live("NT-23 a pool of processes with more at least than at most is a typed error", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(ProcessRunner.resize({ minSize: 3, maxSize: 2 }))
+      assert.strictEqual(failed(error), "ProcessRunner.resize: minSize must not be above maxSize, which is 2, got 3")
+      for (const size of [0, -1, 1.5]) {
+        assert.strictEqual((yield* Effect.flip(ProcessRunner.resize(size))).field, "maxSize")
+      }
+      assert.deepInclude(yield* ProcessRunner.stats, { minSize: 2, maxSize: 2 })
+      const built = yield* Effect.exit(
+        Effect.scoped(Layer.build(processes({ size: undefined, minSize: 2, maxSize: 1 })))
+      )
+      const defect = Exit.isFailure(built) ? failed(Cause.squash(built.cause)) : undefined
+      assert.strictEqual(defect, "ProcessRunner.layer: minSize must not be above maxSize, which is 1, got 2")
+    }).pipe(Effect.provide(processes())))
 })
 
 describe("NT: jobs", () => {
