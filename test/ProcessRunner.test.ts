@@ -2,16 +2,21 @@
 import { afterAll, assert, describe, it, layer } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as Concurrency from "../src/Concurrency.ts"
 import * as Job from "../src/Job.ts"
+import * as Scheduler from "../src/Scheduler.ts"
+import * as Task from "../src/Task.ts"
 import * as TaskRun from "../src/TaskRun.ts"
 import { ProcessRunner } from "../src/threads/index.ts"
 import * as jobs from "./fixtures/process-jobs.ts"
@@ -291,6 +296,54 @@ describe("what can be wrong with an entry", () => {
 })
 
 describe("a runner of processes", () => {
+  it.live("counts those whose job waits for another as suspended, and not as allocated", () =>
+    Effect.gen(function*() {
+      const latch = yield* Latch.make()
+      const { fiber } = yield* begin((onProgress) =>
+        jobs.Nest.execute(undefined, { onProgress: (pid: unknown) => Effect.andThen(onProgress(pid), latch.await) })
+      )
+      const stats = yield* ProcessRunner.stats
+      assert.deepInclude(stats, { minSize: 1, maxSize: 1, allocated: 1, active: 1, suspended: 1, idle: 0 })
+      assert.deepStrictEqual(stats.keepAlive, Duration.seconds(30))
+      yield* latch.open
+      const [outer, inner] = yield* Fiber.join(fiber)
+      assert.notStrictEqual(outer, inner)
+      assert.deepInclude(yield* ProcessRunner.stats, { active: 0, suspended: 0 })
+    }).pipe(Effect.provide(processes())))
+
+  it.live("with a lane has the lane's name, and so have its processes and its runs", () =>
+    Effect.gen(function*() {
+      const run = yield* jobs.Where.fork(undefined)
+      assert.strictEqual((yield* TaskRun.join(run)).title, "tasklayer-crunch-1")
+      assert.strictEqual(run.lane, "crunch")
+    }).pipe(Effect.provide(processes({ lane: "crunch", spares: 0 }))))
+
+  it.live("shares the tag limits there are", () =>
+    Effect.gen(function*() {
+      const latch = yield* Latch.make()
+      const { fiber } = yield* begin((onProgress) =>
+        jobs.Hold.execute(undefined, {
+          tags: ["db"],
+          onProgress: (pid: unknown) => Effect.andThen(onProgress(pid), latch.await)
+        })
+      )
+      const here = Task.make("here", Effect.void, { tags: ["db"] })
+      const refused = yield* Effect.flip(
+        Task.refusable(Task.make("here", Effect.void, { tags: ["db"], whenFull: "fail" }))
+      )
+      assert.strictEqual(refused._tag, "AdmissionError")
+      yield* latch.open
+      yield* Fiber.join(fiber)
+      yield* here
+    }).pipe(
+      Effect.provide(
+        processes({ spares: 0 }).pipe(
+          Layer.provideMerge(Scheduler.layerUnbounded),
+          Layer.provideMerge(Concurrency.layer({ tagLimits: { db: 1 } }))
+        )
+      )
+    ))
+
   it.live("interrupted while its first process starts leaves none", () =>
     Effect.gen(function*() {
       for (const millis of [0, 10, 50, 150]) {
