@@ -360,7 +360,8 @@ export class Host {
         this.answered = message.ping
         return
       case "Ready":
-        if (this.phase !== "starting") return
+        // Said before it noticed that it is being killed: it stays held until it is gone.
+        if (this.phase !== "starting" || this.killed) return
         this.unwatch()
         this.phase = "ready"
         return this.pool.ready(this, message.jobs)
