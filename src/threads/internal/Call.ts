@@ -12,10 +12,11 @@ import * as Job from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
 import type * as TaskRun from "../../TaskRun.ts"
 import type { Gone } from "./Carrier.ts"
-import { encodeEnd, encodeState, rawOf } from "./Ends.ts"
+import { encodeEnd, encodeState } from "./Ends.ts"
 import { say } from "./Logs.ts"
 import type { Host, Pool } from "./Pool.ts"
 import { CallSpans } from "./Spans.ts"
+import { rawOf } from "./Unseen.ts"
 import type { About, Answer, Ask, FromHost, Replied, RunMore, Submission } from "./Wire.ts"
 
 type End = Effect.Effect<Job.Reply, Job.JobCrashedError>
@@ -30,9 +31,10 @@ export class Call {
   private readonly context: Context.Context<never>
   private readonly resume: (end: End) => void
   private host: Host | undefined
-  private isOver = false
-  /** It was interrupted, and somebody waits for its end. */
-  private onOver: (() => void) | undefined
+  /** Over: nothing of it runs in its host. Settled: nor what it was waiting for. */
+  private state: "live" | "over" | "settled" = "live"
+  /** It was interrupted, and somebody waits until it is settled. */
+  private onSettled: (() => void) | undefined
   /** Made when first needed: most jobs ask for nothing. */
   private asks: Map<number, Fiber.Fiber<unknown, unknown>> | undefined
   private runs: Map<string, Forked> | undefined
@@ -93,10 +95,11 @@ export class Call {
     this.over(Effect.fail(new Job.JobCrashedError({ ...gone, job: this.given.job, host })))
   }
 
-  /** Returns by `done` when it is over. */
+  /** Returns by `done` when it is settled. */
   interrupt(done: () => void): void {
-    if (this.isOver) return done()
-    this.onOver = done
+    if (this.state === "settled") return done()
+    this.onSettled = done
+    if (this.state === "over") return
     if (this.host === undefined) {
       this.pool.leave(this)
       return this.over(Effect.interrupt)
@@ -106,20 +109,25 @@ export class Call {
   }
 
   private over(end: End): void {
-    if (this.isOver) return
-    this.isOver = true
+    if (this.state !== "live") return
+    this.state = "over"
     if (this.queries !== undefined) { for (const told of [...this.queries.values()]) told(undefined) }
     this.spans?.close(Context.get(this.context, Clock.Clock).currentTimeNanosUnsafe())
     // The host first: the next run, admitted when this one settles, finds it free.
     this.host?.finished()
-    const settled = () => this.onOver === undefined ? this.resume(end) : this.onOver()
-    if (this.asks === undefined || this.asks.size === 0) return settled()
+    if (this.asks === undefined || this.asks.size === 0) return this.settle(end)
     // What it waited for ends with it.
     let left = this.asks.size
     for (const fiber of [...this.asks.values()]) {
-      fiber.addObserver(() => --left === 0 && settled())
+      fiber.addObserver(() => --left === 0 && this.settle(end))
       fiber.interruptUnsafe()
     }
+  }
+
+  private settle(end: End): void {
+    this.state = "settled"
+    if (this.onSettled === undefined) this.resume(end)
+    else this.onSettled()
   }
 
   // ─── what its host says
@@ -156,7 +164,7 @@ export class Call {
     fiber.addObserver((exit) => {
       this.asks!.delete(request)
       if (lends) this.waits--
-      if (this.isOver) return this.host!.answer(request, over)
+      if (this.state !== "live") return this.host!.answer(request, over)
       const answer = Exit.isSuccess(exit) ? Effect.succeed(exit.value) : not(exit)
       Effect.runFork(answer).addObserver((exit) => this.host!.answer(request, Exit.isSuccess(exit) ? exit.value : over))
     })
@@ -244,7 +252,7 @@ export class Call {
   /** Asks the host; nothing where this call is over, for then nobody is left to answer. */
   private query(request: number, about: About): Effect.Effect<number | undefined> {
     return Effect.callback<number | undefined>((resume) => {
-      if (this.isOver) return resume(Effect.succeed(undefined))
+      if (this.state !== "live") return resume(Effect.succeed(undefined))
       const query = ++this.queried
       ;(this.queries ??= new Map()).set(query, (delay: number | undefined) => {
         this.queries!.delete(query)

@@ -4,21 +4,10 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Schema from "effect/Schema"
-import * as SchemaGetter from "effect/SchemaGetter"
 import { AdmissionError, type AdmissionReason } from "../../Concurrency.ts"
 import * as Job from "../../Job.ts"
 import type * as TaskRun from "../../TaskRun.ts"
 import type { End, Known, State } from "./Wire.ts"
-
-/** A job of which what crosses is passed on as it is: encoded already, and not to be decoded here. */
-export const rawOf = (name: string, options: Job.Options<any>): Job.AnyJob =>
-  Job.make(name, { ...options, payload: Raw, success: Raw, error: Raw } as {}) as Job.AnyJob
-
-const Raw: Schema.Any = Schema.Any.annotate({
-  toCodecJson: () =>
-    Schema.link()(Schema.Any, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.passthrough() })
-})
 
 export const encodeEnd = (job: Job.AnyJob, exit: Exit.Exit<unknown, unknown>): Effect.Effect<End> => {
   if (Exit.isFailure(exit)) {

@@ -7,9 +7,10 @@ import * as Schedule from "effect/Schedule"
 import * as Transferable from "effect/workers/Transferable"
 import * as Job from "../../Job.ts"
 import type * as TaskRun from "../../TaskRun.ts"
-import { decodeEnd, decodeState, rawOf } from "./Ends.ts"
+import { decodeEnd, decodeState } from "./Ends.ts"
 import { movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
+import { rawOf } from "./Unseen.ts"
 import type { About, Answer, Ask, End, RunInfo, Submission } from "./Wire.ts"
 
 /** What is asked of the runner and not answered yet. */

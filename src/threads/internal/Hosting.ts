@@ -21,6 +21,7 @@ import { isDone, movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
 import { putEnv } from "./ProcessEnv.ts"
 import * as Spans from "./Spans.ts"
+import { rawOf } from "./Unseen.ts"
 import { isRun, type Run, type ToHost, type Usual } from "./Wire.ts"
 
 /** What the runner was given as `data`. */
@@ -32,52 +33,58 @@ export const hosting = <ROut>(
   port: Port,
   layer: Layer.Layer<ROut, unknown>,
   initialise: Effect.Effect<unknown, unknown, ROut> | undefined
-): Effect.Effect<void> => {
-  const built = Effect.gen(function*() {
-    const stopped = yield* Deferred.make<void>()
-    const context = yield* Layer.build(Layer.provideMerge(layer, Layer.merge(Job.layerRegistry, unbounded)))
-    if (initialise !== undefined) yield* Effect.provideContext(initialise, context)
-    const registry = Context.get(context, Job.Registry)
-    const base = Context.makeUnsafe<never>(
-      new Map([...(yield* Effect.context<never>()).mapUnsafe, ...context.mapUnsafe])
-    )
-    const host = new Hosting(port, registry, base, () => Deferred.doneUnsafe(stopped, Effect.void))
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const host = new Hosting(port)
+    // From the start: it may be asked to stop before it is ready.
     port.onMessage((message) => host.received(message), () => host.isIdle)
-    const jobs = registry.all.map(({ demand, job }) => Job.infoOf(job, demand))
-    port.post({ _tag: "Ready", jobs }, nothing)
-    yield* Deferred.await(stopped)
-    yield* host.end
+    const life = Effect.gen(function*() {
+      const context = yield* Layer.build(Layer.provideMerge(layer, Layer.merge(Job.layerRegistry, unbounded)))
+      if (initialise !== undefined) yield* Effect.provideContext(initialise, context)
+      const outer = yield* Effect.context<never>()
+      host.open(
+        Context.get(context, Job.Registry),
+        Context.makeUnsafe(new Map([...outer.mapUnsafe, ...context.mapUnsafe]))
+      )
+      yield* Effect.addFinalizer(() => host.end)
+      return yield* Effect.never
+    })
+    return Effect.scoped(life).pipe(
+      Effect.catchCause((cause) =>
+        Effect.sync(() => port.post({ _tag: "NotReady", error: Cause.pretty(cause) }, nothing))
+      ),
+      Effect.raceFirst(Deferred.await(host.stopped)),
+      Effect.andThen(Effect.sync(() => port.close())),
+      Effect.provideService(Data, port.data),
+      Effect.provideService(References.CurrentLoggers, new Set([toRunner(port)]))
+    )
   })
-  return Effect.scoped(built).pipe(
-    Effect.catchCause((cause) =>
-      Effect.sync(() => port.post({ _tag: "NotReady", error: Cause.pretty(cause) }, nothing))
-    ),
-    Effect.andThen(Effect.sync(() => port.close())),
-    Effect.provideService(Data, port.data),
-    Effect.provideService(References.CurrentLoggers, new Set([toRunner(port)]))
-  )
-}
 
 /** For tasks in a handler where the Layer brings no scheduler. Nobody needs its report. */
 const unbounded = Layer.provide(Scheduler.layerUnbounded, Layer.succeed(References.MinimumLogLevel, "None"))
 
 class Hosting {
+  readonly stopped: Deferred.Deferred<void> = Deferred.makeUnsafe()
   private readonly port: Port
-  private readonly registry: Job.Registry["Service"]
-  private readonly base: Context.Context<never>
-  private readonly stop: () => void
-  private readonly runner: HostRunner
+  private isStopping = false
+  /** From `open` on. */
+  private registry!: Job.Registry["Service"]
+  private base!: Context.Context<never>
+  private runner!: HostRunner
+  private usual: Usual = { _tag: "Usual", runner: "", lane: undefined, minimumLogLevel: "Info", traced: false }
   private call: number | undefined
   private fiber: Fiber.Fiber<unknown, unknown> | undefined
-  private stopping = false
-  private usual: Usual = { _tag: "Usual", runner: "", lane: undefined, minimumLogLevel: "Info", traced: false }
 
-  constructor(port: Port, registry: Job.Registry["Service"], base: Context.Context<never>, stop: () => void) {
+  constructor(port: Port) {
     this.port = port
+  }
+
+  /** Says what it can do, and takes calls. */
+  open(registry: Job.Registry["Service"], base: Context.Context<never>): void {
     this.registry = registry
     this.base = base
-    this.stop = stop
-    this.runner = new HostRunner(port, registry)
+    this.runner = new HostRunner(this.port, registry)
+    this.port.post({ _tag: "Ready", jobs: this.runner.jobs }, nothing)
   }
 
   received(message: ToHost): void {
@@ -96,14 +103,14 @@ class Hosting {
       case "Query":
         return this.runner.query(message.call, message.query, message.request, message.about)
       case "Stop":
-        this.stopping = true
-        return this.stop()
+        this.isStopping = true
+        return void Deferred.doneUnsafe(this.stopped, Effect.void)
     }
   }
 
   /** Waits for a call, and nothing else of it does anything. */
   get isIdle(): boolean {
-    return this.call === undefined && !this.stopping
+    return this.call === undefined && !this.isStopping
   }
 
   /** Nothing runs any more. */
@@ -113,7 +120,8 @@ class Hosting {
 
   private run(run: Run): void {
     const [call, name, payload, , , more] = run
-    const registered = this.registry.get(name)!
+    const registered = this.registry.get(name)
+    if (registered === undefined) return this.unknown(call, name)
     const restore = more?.env === undefined ? undefined : putEnv(more.env)
     const scope = Scope.makeUnsafe()
     const context = this.contextOf(run, registered, scope)
@@ -131,6 +139,13 @@ class Hosting {
       this.runner.over()
       this.encode(call, registered, exit)
     })
+  }
+
+  /** The entry is not what it was when the first host started. */
+  private unknown(call: number, job: string): void {
+    const error = new Job.UnknownJobError({ job, known: this.registry.names })
+    const reply = Effect.runSync(Job.encodeExit(rawOf(job, {}), Exit.die(error)))
+    this.port.post([call, undefined, reply], nothing)
   }
 
   private encode(call: number, registered: Job.Registered, exit: Exit.Exit<unknown, unknown>): void {

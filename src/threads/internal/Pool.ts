@@ -12,9 +12,9 @@ import type { AnyJob, JobCrashedError, JobInfo, Reply } from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
 import { Call } from "./Call.ts"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
-import { rawOf } from "./Ends.ts"
 import { HostStartError, type StartReason } from "./HostErrors.ts"
 import { say } from "./Logs.ts"
+import { checkedOf, rawOf } from "./Unseen.ts"
 import { type Answer, type Env, type FromHost, isReply, type Run, type ToHost } from "./Wire.ts"
 
 export interface PoolOptions {
@@ -30,6 +30,8 @@ export interface PoolOptions {
   readonly keepAlive: number
   readonly killAfter: number
   readonly startTimeout: number
+  /** How long one that answers may take to end. */
+  readonly stopTimeout: number
   /** Of one call. Processes only. */
   readonly env?: ((job: string, payload: unknown) => Env) | undefined
 }
@@ -53,7 +55,6 @@ export class Pool {
   /** Lowest number first: the others are reclaimed. */
   private readonly free: Array<Host> = []
   private readonly waiting: Array<Call> = []
-  private starting = 0
   private started = 0
   private calls = 0
   private state: "opening" | "open" | "closing" | "closed" = "opening"
@@ -61,9 +62,10 @@ export class Pool {
   private failures = 0
   private backOff: NodeJS.Timeout | undefined
   private reclaiming: NodeJS.Timeout | undefined
-  /** To end as they become free: the size was lowered. */
-  private excess = 0
+  /** The size was lowered, and there may be more than that: they end as they become free. */
+  private shrinking = false
   private readonly raws = new Map<string, AnyJob>()
+  private readonly found = new WeakMap<JobInfo, JobRunner.Found>()
   private onOpen: ((failure?: HostStartError) => void) | undefined
   private onEmpty: (() => void) | undefined
 
@@ -114,7 +116,12 @@ export class Pool {
   private begin(call: Call): void {
     const host = this.free.shift()
     if (host !== undefined) host.take(call)
-    else this.waiting.push(call)
+    else {
+      this.waiting.push(call)
+      // However little else there is to do, it is waited for.
+      for (const host of this.hosts) host.hold()
+      this.backOff?.ref()
+    }
     this.fill()
   }
 
@@ -131,6 +138,15 @@ export class Pool {
     return job
   }
 
+  /** What is known of a job to whoever has its name alone. */
+  find(name: string): JobRunner.Found | undefined {
+    const info = this.jobs.get(name)
+    if (info === undefined) return undefined
+    let found = this.found.get(info)
+    if (found === undefined) this.found.set(info, found = { ...info, job: checkedOf(info) })
+    return found
+  }
+
   // ─── hosts
 
   /** How many hosts run a call that has its slot. */
@@ -140,22 +156,41 @@ export class Pool {
     return working
   }
 
+  private get starting(): number {
+    let starting = 0
+    for (const host of this.hosts) if (host.isStarting) starting++
+    return starting
+  }
+
   get idle(): number {
     return this.free.length
+  }
+
+  /** How many can be counted on. */
+  get alive(): number {
+    let alive = 0
+    for (const host of this.hosts) if (!host.isEnding) alive++
+    return alive
   }
 
   resize(size: Size): void {
     const before = this.size
     this.size = size
-    if (size.maxSize < before.maxSize) {
-      const wanted = size.maxSize + this.options.spares
-      this.excess = Math.max(0, this.working + this.free.length + this.starting - wanted)
-      while (this.excess > 0 && this.free.length > 0) {
-        this.excess--
-        this.free.pop()!.stop()
+    this.shrinking = size.maxSize < before.maxSize
+    if (this.shrinking) {
+      const idle = [...this.hosts].filter((host) => host.isStarting).concat(this.free)
+      for (let host = idle.shift(); host !== undefined && this.isExcessive; host = idle.shift()) {
+        const at = this.free.indexOf(host)
+        if (at >= 0) this.free.splice(at, 1)
+        host.stop()
       }
-    } else this.excess = 0
+    }
     this.fill()
+  }
+
+  /** More than the size allows, but for those whose run is suspended. */
+  private get isExcessive(): boolean {
+    return this.working + this.free.length + this.starting > this.size.maxSize + this.options.spares
   }
 
   /** Starts what is missing: hosts for those who wait, the minimum, the spares. */
@@ -170,14 +205,13 @@ export class Pool {
   private start(): void {
     const host = new Host(this, ++this.started)
     this.hosts.add(host)
-    this.starting++
     host.start(this.options.start)
+    if (this.state === "opening" || this.waiting.length > 0) host.hold()
   }
 
   ready(host: Host, jobs: ReadonlyArray<JobInfo>): void {
-    this.starting--
     this.failures = 0
-    this.jobs = new Map(jobs.map((job) => [job.name, job]))
+    if (this.jobs.size === 0) this.jobs = new Map(jobs.map((job) => [job.name, job]))
     this.freed(host)
     if (this.state !== "opening") return
     this.state = "open"
@@ -188,14 +222,16 @@ export class Pool {
   freed(host: Host): void {
     const next = this.waiting.shift()
     if (next !== undefined) return host.take(next)
-    if (this.excess > 0) {
-      this.excess--
-      return host.stop()
-    }
     host.rest()
     let at = this.free.length
     while (at > 0 && this.free[at - 1]!.number > host.number) at--
     this.free.splice(at, 0, host)
+    if (this.shrinking) {
+      if (this.isExcessive) {
+        this.free.splice(at, 1)
+        host.stop()
+      } else this.shrinking = false
+    }
     if (this.reclaiming === undefined) this.reclaimLater(this.options.keepAlive)
   }
 
@@ -204,8 +240,10 @@ export class Pool {
     const at = this.free.indexOf(host)
     if (at >= 0) this.free.splice(at, 1)
     if (phase === "starting") {
-      this.starting--
       this.startFailed(reason ?? { _tag: "Ended", ...gone })
+    } else if (phase === "ready" && host.call === undefined) {
+      const how = gone.detail ?? (gone.signal === undefined ? `with code ${gone.exitCode}` : `by ${gone.signal}`)
+      this.log(Effect.logWarning(`${host.name} ended while it had nothing to do: ${how}`))
     }
     this.fill()
     if (this.hosts.size === 0) this.onEmpty?.()
@@ -222,7 +260,8 @@ export class Pool {
       `${new HostStartError({ entry: this.options.entry, reason }).message}; again in ${delay} ms`
     ))
     if (this.failures >= TOO_MANY_FAILURES) {
-      for (const call of this.waiting.splice(0)) call.crashed({ reason: "error", detail: "no host starts" })
+      const detail = new HostStartError({ entry: this.options.entry, reason }).message
+      for (const call of this.waiting.splice(0)) call.crashed({ reason: "error", detail })
     }
     this.backOff = setTimeout(() => {
       this.backOff = undefined
@@ -235,8 +274,8 @@ export class Pool {
 
   /** Idle hosts beyond the minimum and the spares end when they have been idle for `keepAlive`. */
   private reclaimLater(delay: number): void {
-    if (this.state !== "open" || !Number.isFinite(delay)) return
-    this.reclaiming = setTimeout(() => {
+    if (this.state !== "open" || delay === Infinity) return
+    this.reclaiming = later(() => {
       this.reclaiming = undefined
       this.reclaim()
     }, delay).unref()
@@ -286,6 +325,14 @@ export class Host {
     this.name = `${pool.options.name}-${number}`
   }
 
+  get isStarting(): boolean {
+    return this.phase === "starting" && !this.killed
+  }
+
+  get isEnding(): boolean {
+    return this.phase === "stopping" || this.killed
+  }
+
   start(start: Start): void {
     const { startTimeout } = this.pool.options
     const starting = start({
@@ -293,8 +340,8 @@ export class Host {
       onMessage: (message) => this.received(message),
       onGone: (gone) => this.gone(gone)
     })
-    if (Number.isFinite(startTimeout)) {
-      this.timer = setTimeout(() => {
+    if (startTimeout !== Infinity) {
+      this.timer = later(() => {
         this.notReady = { _tag: "Timeout", after: startTimeout }
         this.kill()
       }, startTimeout)
@@ -302,15 +349,22 @@ export class Host {
     Effect.runForkWith(this.pool.context)(starting).addObserver((exit) => {
       if (exit._tag === "Failure") return this.gone({ reason: "error", detail: String(exit.cause) })
       this.carrier = exit.value
+      if (this.held) this.carrier.hold(true)
       if (this.killed) this.kill()
     })
   }
 
+  /** Somebody waits for it. */
+  hold(): void {
+    this.held = true
+    if (this.phase === "starting") this.carrier?.hold(true)
+  }
+  private held = false
+
   /** Given to one that is free. */
   take(call: Call): void {
     this.call = call
-    const carrier = this.carrier!
-    carrier.hold(true)
+    this.carrier!.hold(true)
     call.taken(this)
   }
 
@@ -382,11 +436,13 @@ export class Host {
 
   /** Asks it to end by itself. */
   stop(): void {
-    if (this.phase === "starting") return this.kill()
-    if (this.phase !== "ready") return
+    if (this.phase !== "ready" && this.phase !== "starting") return
+    if (this.carrier === undefined) return this.kill()
     this.phase = "stopping"
-    this.carrier!.hold(true)
+    this.carrier.hold(true)
     this.post({ _tag: "Stop" })
+    this.deadline = performance.now() + this.pool.options.stopTimeout
+    this.unwatch()
     this.watch()
   }
 
@@ -395,16 +451,17 @@ export class Host {
     if (this.timer !== undefined) return
     const ping = ++this.pings
     this.post({ _tag: "Ping", ping })
-    this.timer = setTimeout(() => {
+    this.timer = later(() => {
       // This thread may be the slow one: what has come meanwhile is read first.
       setImmediate(() => {
         if (this.timer === undefined || this.pings !== ping) return
         this.timer = undefined
-        if (this.answered === ping) this.watch()
+        if (this.answered === ping && performance.now() < this.deadline) this.watch()
         else this.kill()
       })
-    }, this.pool.options.killAfter)
+    }, Math.min(this.pool.options.killAfter, Math.max(0, this.deadline - performance.now())))
   }
+  private deadline = Infinity
 
   private unwatch(): void {
     clearTimeout(this.timer)
@@ -428,6 +485,9 @@ export class Host {
 }
 
 const nothing: ReadonlyArray<unknown> = []
+
+/** Beyond what a timer of Node's can wait, it waits as long as that can. */
+const later = (f: () => void, delay: number): NodeJS.Timeout => setTimeout(f, Math.min(delay, 2 ** 31 - 1))
 
 const annotated = (context: Context.Context<never>, host: string): Context.Context<never> =>
   Context.add(context, References.CurrentLogAnnotations, {

@@ -100,12 +100,12 @@ export const layer = <I>(
       id,
       scheduler,
       jobs: Effect.sync(() => [...pool.jobs.values()]),
-      find: (name) => Effect.sync(() => pool.jobs.get(name)),
+      find: (name) => Effect.succeed(pool.find(name)),
       perform: (call) => pool.perform(call),
       encode
     })
     const resize = (asked: number | Partial<Size>) =>
-      Effect.flatMap(orFail(() => checkSize(where.replace("layer", "resize"), sizeOf(asked, pool.size))), (size) =>
+      Effect.flatMap(orFail(() => checkSize(where.replace("layer", "resize"), merged(pool.size, asked))), (size) =>
         Effect.andThen(scheduler.resize(size.maxSize), Effect.sync(() => pool.resize(size))))
     const service: Service = {
       id,
@@ -138,13 +138,15 @@ const statsOf = (pool: Pool): Effect.Effect<Stats> =>
     const { maxSize, minSize } = pool.size
     let active = 0
     let suspended = 0
+    let ending = 0
     for (const host of pool.hosts) {
       if (host.call === undefined) continue
+      if (host.isEnding) ending++
       const state = yield* host.call.given.run.state
       if (state._tag === "Suspended") suspended++
       else active++
     }
-    const free = pool.hosts.size - active - suspended
+    const free = pool.alive - (active + suspended - ending)
     const spares = Math.min(free, pool.options.spares)
     const idle = Math.max(0, Math.min(maxSize - active, free - spares))
     return {
@@ -168,31 +170,47 @@ const schedulerOptions = (options: Options): Scheduler.LayerOptions => {
 }
 
 /** In milliseconds. */
-export type Settings = Pick<PoolOptions, "spares" | "keepAlive" | "killAfter" | "startTimeout">
+export type Settings = Pick<PoolOptions, "spares" | "keepAlive" | "killAfter" | "startTimeout" | "stopTimeout">
 
 const check = (where: string, options: Options): Settings & { readonly size: Size } => ({
-  size: checkSize(where, options.size === undefined ? sizeFrom(options) : sizeOf(options.size, undefined)),
+  size: sizeIn(where, options),
   spares: Concurrency.checkLimit(where, "spares", 0, options.spares ?? 1),
   keepAlive: toMillis(where, "keepAlive", options.keepAlive ?? "30 seconds"),
   killAfter: toMillis(where, "killAfter", options.killAfter ?? "100 millis"),
-  startTimeout: toMillis(where, "startTimeout", options.startTimeout ?? "30 seconds")
+  startTimeout: toMillis(where, "startTimeout", options.startTimeout ?? "30 seconds"),
+  stopTimeout: toMillis(where, "interruptTimeout", options.interruptTimeout ?? "Infinity")
 })
+
+const merged = (size: Size, asked: number | Partial<Size>): number | Size =>
+  typeof asked === "object" ? { minSize: asked.minSize ?? size.minSize, maxSize: asked.maxSize ?? size.maxSize } : asked
 
 const toMillis = (where: string, field: string, input: Duration.Input): number =>
   Duration.toMillis(Concurrency.checkDuration(where, field, input))
 
-const sizeFrom = ({ maxSize, minSize }: Options): Size => {
-  const max = maxSize ?? Math.max(minSize ?? 1, navigator.hardwareConcurrency)
-  return { minSize: minSize ?? (maxSize === undefined ? max : Math.min(1, max)), maxSize: max }
+const sizeIn = (where: string, { maxSize, minSize, size }: Options): Size => {
+  if (size === undefined) {
+    const max = maxSize ?? Math.max(minSize ?? 1, navigator.hardwareConcurrency)
+    return checkSize(where, { minSize: minSize ?? (maxSize === undefined ? max : Math.min(1, max)), maxSize: max })
+  }
+  if (minSize === undefined && maxSize === undefined) return checkSize(where, size)
+  throw new InvalidOptionError({
+    where,
+    field: "size",
+    rule: "must not be given together with minSize or maxSize",
+    value: size
+  })
 }
 
-const sizeOf = (asked: number | Partial<Size>, size: Size | undefined): Size =>
-  typeof asked === "number" ? { minSize: asked, maxSize: asked } : { ...size!, ...asked }
-
-const checkSize = (where: string, { maxSize, minSize }: Size): Size => {
+const checkSize = (where: string, asked: number | Size): Size => {
   const invalid = (field: string, rule: string, value: unknown) => new InvalidOptionError({ where, field, rule, value })
-  if (!Number.isInteger(maxSize) || maxSize < 1) throw invalid("maxSize", "must be an integer >= 1", maxSize)
-  if (!Number.isInteger(minSize) || minSize < 0) throw invalid("minSize", "must be an integer >= 0", minSize)
+  const isAbove = (min: number, value: unknown) => Number.isInteger(value) && (value as number) >= min
+  if (typeof asked !== "object") {
+    if (isAbove(1, asked)) return { minSize: asked, maxSize: asked }
+    throw invalid("size", "must be an integer >= 1", asked)
+  }
+  const { maxSize, minSize } = asked
+  if (!isAbove(1, maxSize)) throw invalid("maxSize", "must be an integer >= 1", maxSize)
+  if (!isAbove(0, minSize)) throw invalid("minSize", "must be an integer >= 0", minSize)
   if (minSize > maxSize) throw invalid("minSize", `must not be above maxSize, which is ${maxSize}`, minSize)
   return { minSize, maxSize }
 }

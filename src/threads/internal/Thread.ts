@@ -4,6 +4,7 @@ import * as path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import {
   MessageChannel,
+  type MessagePort,
   receiveMessageOnPort,
   type ResourceLimits,
   type TransferListItem,
@@ -30,18 +31,23 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
   Effect.sync((): Carrier => {
     const { port1: port, port2 } = new MessageChannel()
     const bell = makeBell()
-    const worker = new Worker(options.entry, {
-      name,
-      workerData: marked({ name, data: options.data, port: port2, bell }),
-      transferList: [port2],
-      ...(options.env === undefined ? {} : { env: options.env as NodeJS.ProcessEnv }),
-      ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits })
-    })
+    const worker = opened(port, () =>
+      new Worker(options.entry, {
+        name,
+        workerData: marked({ name, data: options.data, port: port2, bell }),
+        transferList: [port2],
+        ...(options.env === undefined ? {} : { env: options.env as NodeJS.ProcessEnv }),
+        ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits })
+      }))
     worker.unref()
     let error: unknown
     let gone = false
     const ended = new Set<() => void>()
     port.on("message", onMessage)
+    port.on("messageerror", (unreadable) => {
+      error = unreadable
+      void worker.terminate()
+    })
     port.unref()
     worker.once("error", (uncaught) => {
       error = uncaught
@@ -72,6 +78,16 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
       })
     }
   })
+
+/** What throws leaves no port open. */
+const opened = (port: MessagePort, open: () => Worker): Worker => {
+  try {
+    return open()
+  } catch (error) {
+    port.close()
+    throw error
+  }
+}
 
 const reasonOf = (error: unknown, exitCode: number): Gone => {
   if (error === undefined) return { reason: "exit", exitCode }
