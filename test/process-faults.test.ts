@@ -74,7 +74,13 @@ const round = Effect.fnUntraced(function*(random: Random.Random, number: number)
   if (isKilling) {
     yield* Effect.sleep(random.int(0, 60))
     const pids = Processes.children()
-    if (pids.length > 0) process.kill(random.pick(pids), "SIGKILL")
+    if (pids.length > 0) {
+      const pid = random.pick(pids)
+      process.kill(pid, "SIGKILL")
+      // The runner has known it for a while before the next round begins.
+      yield* Effect.promise(() => Processes.eventually("collected", () => !Processes.children().includes(pid)))
+      yield* Effect.sleep("150 millis")
+    }
   }
   for (const { ends, run, what } of expected) {
     const exit = yield* Effect.timeout(run.exit, "15 seconds")

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, assert, describe, it } from "@effect/vitest"
+import { afterEach, assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { fileURLToPath } from "node:url"
 import type { Carrier, Gone } from "../src/threads/internal/Carrier.ts"
@@ -102,6 +102,23 @@ describe("a host in a process", () => {
     assert.strictEqual(await host.act("env", "TASKLAYER_TEST"), "1")
     assert.strictEqual(await host.act("env", "HOME"), undefined)
     assert.strictEqual(await host.act("env", "PATH"), process.env["PATH"])
+  })
+
+  it("has the arguments of the process here, but not its program and not its debugger", async () => {
+    const parent = await ChildProcess.run("--no-warnings", [
+      "--inspect=127.0.0.1:0",
+      "--input-type=module",
+      "--eval",
+      `process.argv[2] = "about"; await import(${JSON.stringify(fixture("process-parent").href)})`
+    ])
+    assert.deepStrictEqual(JSON.parse(parent.stdout).execArgv, ["--no-warnings"], parent.stderr)
+  })
+
+  it("is not confused by what a job sends by itself", async () => {
+    const host = await ready()
+    for (const sent of [null, "ready", 7, { type: "ready" }]) await host.act("send", sent)
+    assert.lengthOf(host.messages.filter(isReply), 4)
+    assert.lengthOf(host.messages, 5)
   })
 
   it("takes and gives 10 MB", async () => {
@@ -323,4 +340,4 @@ it("a process that cannot be begun is gone at once, and says why", async () => {
   }, parent.stderr)
 })
 
-afterAll(() => assert.deepStrictEqual(Processes.children(), []))
+it("none is left", () => Processes.eventually("no child", () => Processes.children().length === 0))

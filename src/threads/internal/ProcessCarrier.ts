@@ -4,6 +4,7 @@
  * Everything here is about another process, so time is the machine's and not that of a `Clock`.
  */
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import { type ChildProcess, fork } from "node:child_process"
 import type { Socket } from "node:net"
 import { fileURLToPath } from "node:url"
@@ -20,7 +21,7 @@ export interface ProcessOptions {
   readonly data?: unknown
   /** Added to the environment of this process; `undefined` takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
-  /** The arguments for node. Default: those of this process. */
+  /** The arguments for node. Default: those of this process, without a debugger's. */
   readonly execArgv?: ReadonlyArray<string> | undefined
   readonly cwd?: string | URL | undefined
 }
@@ -74,7 +75,7 @@ class Process implements Carrier {
       detached: true,
       serialization: "advanced",
       stdio: ["ignore", "pipe", "pipe", "ipc", "pipe"],
-      execArgv: [...guardArgs(this.name), ...options.execArgv ?? process.execArgv],
+      execArgv: [...guardArgs(this.name), ...options.execArgv ?? inherited(process.execArgv)],
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? undefined : { cwd: options.cwd })
     })
@@ -88,7 +89,10 @@ class Process implements Carrier {
   private listen(): void {
     const { child, guard } = this
     child.on("error", (error) => child.pid === undefined && this.gone({ reason: "error", detail: String(error) }))
-    child.on("message", (message) => this.received(message as FromHost))
+    // What a job sends by itself is nothing of ours.
+    child.on("message", (message: FromHost) => {
+      if (Array.isArray(message) || Predicate.hasProperty(message, "_tag")) this.received(message)
+    })
     child.on("exit", (code, signal) => {
       this.exited = { exitCode: code ?? undefined, signal: signal ?? undefined }
       if (this.life === "live") this.end()
@@ -156,7 +160,7 @@ class Process implements Carrier {
 
   /** Without its channel it is of no use; one that is about to exit anyway has the time for that. */
   private disconnected(): void {
-    if (this.life !== "live") return
+    if (this.life !== "live" || !Number.isFinite(this.killAfter)) return
     this.timer = setTimeout(() => {
       this.isDeaf = true
       this.end()
@@ -235,5 +239,12 @@ class Process implements Carrier {
     for (const resume of this.onGone) resume()
   }
 }
+
+/** Arguments that mean this process alone: the program of `node -e`, which would run again, and the port of a debugger, which is taken. */
+const inherited = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
+  args.filter((arg, i) =>
+    !/^(-e|-p|-pe|--eval|--print)$/.test(arg) && !/^(-e|-p|-pe|--eval|--print)$/.test(args[i - 1] ?? "") &&
+    !/^--(eval|print|input-type|inspect)\b/.test(arg)
+  )
 
 const ignore = (): void => {}

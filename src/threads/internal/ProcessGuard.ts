@@ -23,11 +23,11 @@ if (isMainThread) {
   process.execArgv.splice(0, 2)
   process.title = ${JSON.stringify(name)}
   process[Symbol.for("tasklayer/host")] = ${JSON.stringify(name)}
-  for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true)
-  new Worker(${JSON.stringify(watchdog)}, { eval: true, name: "tasklayer-watchdog", execArgv: [], env: {} }).unref()
   process.on("uncaughtExceptionMonitor", (error) => {
     try { writeSync(${GUARD_FD}, String(error?.stack ?? error).slice(0, 4096)) } catch {}
   })
+  for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true)
+  new Worker(${JSON.stringify(watchdog)}, { eval: true, name: "tasklayer-watchdog", execArgv: [], env: {} }).unref()
 }
 `
 
