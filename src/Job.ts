@@ -207,13 +207,13 @@ export interface JobInfo {
 
 /**
  * Tells whoever executes the job how far it is: any JSON value (another one is a defect). Waits until `onProgress` has returned, so that a
- * handler is never ahead of it; outside a job, and where nobody listens, at once.
+ * handler is never ahead of it; outside a job, and where nobody listens, it goes nowhere.
  */
 export const progress = (value: Schema.Json): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const report = Context.get(fiber.context, CurrentProgress)
-    return report === unheard ? Effect.void : Effect.flatMap(Effect.orDie(encodeProgress(value)), report)
-  })
+  Effect.flatMap(
+    Effect.orDie(encodeProgress(value)),
+    (progress) => Effect.flatMap(CurrentProgress, (report) => report(progress))
+  )
 
 const unheard = () => Effect.void
 
@@ -259,9 +259,9 @@ export const decodePayload = (job: AnyJob, payload: unknown): Effect.Effect<unkn
   codecOf(job).decodePayload(payload)
 
 /** Runs a handler on an encoded payload and encodes how it ended. */
-export const handle = ({ handle, job, within }: Registered, payload: unknown): Effect.Effect<Reply> =>
+export const handle = ({ handler, job, within }: Registered, payload: unknown): Effect.Effect<Reply> =>
   within(Effect.flatMap(
-    Effect.exit(Effect.flatMap(Effect.orDie(decodePayload(job, payload)), handle)),
+    Effect.exit(Effect.flatMapEager(Effect.orDie(decodePayload(job, payload)), handler)),
     (exit) => encodeExit(job, exit)
   ))
 

@@ -8,9 +8,10 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { type OnProgress, Progress, unheard } from "./internal/JobRunnerProgress.ts"
+import { type OnProgress, Progress } from "./internal/JobRunnerProgress.ts"
 import { type Beginning, type Shared, SharedRuns } from "./internal/JobRunnerShared.ts"
 import * as Job from "./Job.ts"
 import * as Scheduler from "./Scheduler.ts"
@@ -35,7 +36,7 @@ export const layerLocal: Layer.Layer<Job.JobRunner | Job.Registry, never, Schedu
       jobs: Effect.sync(() => registry.all.map(({ demand, job }) => Job.infoOf(job, demand))),
       find: (name) => Effect.succeed(registry.get(name)),
       perform: ({ found, onProgress, payload }) =>
-        Effect.map(Effect.provideService(Job.handle(found, payload), Job.CurrentProgress, onProgress), crossed),
+        Effect.map(providing(Job.CurrentProgress, onProgress, Job.handle(found, payload)), crossed),
       encode: (encoding, _once, job) =>
         Effect.flatMapEager(encoding, (encoded) => {
           try {
@@ -203,17 +204,11 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
         progress === undefined ? performed : Effect.onExitPrimitive(performed, progress.end),
         undecoded === undefined ? (reply) => Job.decodeReply(job, reply) : undecoded.decode
       )
-      return Context.getOrUndefined(context, Job.JobRunner) === self
-        ? decoded
-        : Effect.provideService(decoded, Job.JobRunner, self)
+      return providing(Job.JobRunner, self, decoded)
     })
 
   const onScheduler = <A, E>(effect: Effect.Effect<A, E, Scheduler.Scheduler>): Effect.Effect<A, E> =>
-    Effect.withFiber((fiber) =>
-      Context.getOrUndefined(fiber.context as Context.Context<any>, Scheduler.Scheduler) === scheduler
-        ? effect as Effect.Effect<A, E>
-        : Effect.provideService(effect, Scheduler.Scheduler, scheduler)
-    )
+    providing(Scheduler.Scheduler, scheduler, effect)
 
   const beginning = (prepared: Prepared<F>): Beginning => {
     const id = prepared.given?.id ?? `${options.id}-${++ids}`
@@ -258,6 +253,20 @@ interface Prepared<F> {
   readonly given: Job.ExecuteOptions | undefined
 }
 
+/** Nearly always it is there already. */
+const providing = <I, S, A, E, R>(
+  key: Context.Key<I, S>,
+  service: S,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, Exclude<R, I>> =>
+  Effect.withFiber((fiber) => {
+    const current = Context.getOption(fiber.context as Context.Context<I>, key)
+    return Option.isSome(current) && current.value === service
+      ? effect as Effect.Effect<A, E, any>
+      : Effect.provideService(effect, key, service)
+  })
+
+const unheard = Job.CurrentProgress.defaultValue()
 const nothing: ReadonlyArray<never> = []
 const noOptions: Job.ExecuteOptions = {}
 

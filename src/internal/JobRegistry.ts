@@ -11,8 +11,8 @@ export interface Registered {
   readonly job: AnyJob
   readonly demand: Concurrency.Demand
   /** What the user gave: the same one again is the same registration. */
-  readonly handler: unknown
-  /** Takes the payload decoded. */
+  readonly handler: (payload: any) => Effect.Effect<unknown, unknown, any>
+  /** The same with its services. Takes the payload decoded. */
   readonly handle: (payload: unknown) => Effect.Effect<unknown, unknown>
   /** Provides what the Layer of the handler was built with, for what its schemas need. */
   readonly within: Within

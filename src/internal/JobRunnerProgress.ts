@@ -4,8 +4,6 @@ import * as Semaphore from "effect/Semaphore"
 
 export type OnProgress = (progress: any) => Effect.Effect<void>
 
-export const unheard: OnProgress = () => Effect.void
-
 /** One at a time, in order; after the end, nothing. Listening cannot harm the job: what goes wrong there is logged. */
 export class Progress {
   private readonly one = Semaphore.makeUnsafe(1)
