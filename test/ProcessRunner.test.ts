@@ -183,7 +183,7 @@ describe("a process", () => {
     }
     return Effect.gen(function*() {
       const exit = yield* Effect.exit(jobs.Env.execute([]))
-      assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "no environment")
+      assert.strictEqual(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "Error: no environment")
       assert.strictEqual(yield* jobs.Add.execute({ a: 1, b: 2 }), 3)
     }).pipe(Effect.provide(processes({ env, spares: 0 })))
   })
@@ -208,6 +208,11 @@ describe("a process", () => {
       })
     )
   })
+
+  it.live("is waited for while its Layer is built, though nothing else keeps it", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* jobs.Add.execute({ a: 1, b: 2 }), 3)
+    }).pipe(Effect.provide(processes({ data: { slow: 300 }, spares: 0 }))))
 
   it.live("is reclaimed when it was idle for keepAlive", () =>
     Effect.gen(function*() {

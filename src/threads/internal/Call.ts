@@ -17,7 +17,7 @@ import { say } from "./Logs.ts"
 import type { Host, Pool } from "./Pool.ts"
 import { CallSpans } from "./Spans.ts"
 import { rawOf } from "./Unseen.ts"
-import type { About, Answer, Ask, FromHost, Replied, RunMore, Submission } from "./Wire.ts"
+import type { About, Answer, Ask, Env, FromHost, Replied, RunMore, Submission } from "./Wire.ts"
 
 type End = Effect.Effect<Job.Reply, Job.JobCrashedError>
 
@@ -60,8 +60,14 @@ export class Call {
   taken(host: Host): void {
     this.host = host
     const { job, payload, run, transfer } = this.given
+    let env: Env | undefined
     try {
-      host.run([this.id, job, payload, run.id, run.attempt, this.more(host)], transfer)
+      env = this.pool.options.env?.(job, payload)
+    } catch (error) {
+      return this.over(Effect.die(error))
+    }
+    try {
+      host.run([this.id, job, payload, run.id, run.attempt, this.more(host, env)], transfer)
     } catch (error) {
       // It has a part that cannot be cloned: nothing was sent.
       this.over(Effect.die(new Job.InvalidPayloadError({ job, issue: String(error) })))
@@ -69,11 +75,10 @@ export class Call {
   }
 
   /** What is not as usual. */
-  private more(host: Host): RunMore | undefined {
+  private more(host: Host, env: Env | undefined): RunMore | undefined {
     const { minimumLogLevel, span, tracer, tracerEnabled } = this.fiber.cache
     host.usual(minimumLogLevel, tracerEnabled && tracer !== undefined)
-    const { job, payload, run: { parent, root, tags } } = this.given
-    const { env } = this.pool.options
+    const { job, run: { parent, root, tags } } = this.given
     const usual = this.pool.jobs.get(job)?.demand.tags ?? nothing
     const sameTags = tags === usual || tags.length === usual.length && tags.every((tag, i) => tag === usual[i])
     if (parent === undefined && span === undefined && env === undefined && sameTags) return undefined
@@ -83,7 +88,7 @@ export class Call {
       ...(span === undefined
         ? undefined
         : { span: { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled } }),
-      ...(env === undefined ? undefined : { env: env(job, payload) })
+      ...(env === undefined ? undefined : { env })
     }
   }
 

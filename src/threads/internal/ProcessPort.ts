@@ -1,33 +1,44 @@
 /** How a host that is a process talks to its runner, seen from inside. */
-import { once } from "node:events"
 import type { Port } from "./Port.ts"
 import { guardedName } from "./ProcessGuard.ts"
+import type { ToHost } from "./Wire.ts"
 
 /** `undefined`: this process was not started by a runner. Otherwise it comes with the first message. */
 export const processPort = (): Promise<Port> | undefined => {
   const name = guardedName()
   if (name === undefined || process.send === undefined) return undefined
   let sending = 0
-  let closing = false
+  let isClosing = false
   const disconnect = (): void => {
-    if (closing && sending === 0 && process.connected) process.disconnect()
+    if (isClosing && sending === 0 && process.connected) process.disconnect()
   }
   const sent = (): void => {
     sending--
     disconnect()
   }
-  return once(process, "message").then(([{ data }]) => ({
-    name,
-    data,
-    post: (message) => {
-      process.send!(message, sent)
-      sending++
-    },
-    onMessage: (listener) => void process.on("message", listener as (message: unknown) => void),
-    // What was posted is sent first.
-    close: () => {
-      closing = true
-      disconnect()
-    }
-  }))
+  // Listens from now on, or what comes while its Layer is built would be lost, and nothing would keep the process until then.
+  const early: Array<ToHost> = []
+  let listener = (message: ToHost): void => void early.push(message)
+  return new Promise((resolve) => {
+    process.once("message", ({ data }: { readonly data: unknown }) => {
+      process.on("message", (message: ToHost) => listener(message))
+      resolve({
+        name,
+        data,
+        post: (message) => {
+          process.send!(message, sent)
+          sending++
+        },
+        onMessage: (listen) => {
+          listener = listen
+          for (const message of early.splice(0)) listen(message)
+        },
+        // What was posted is sent first.
+        close: () => {
+          isClosing = true
+          disconnect()
+        }
+      })
+    })
+  })
 }
