@@ -29,6 +29,9 @@ interface Expected {
 
 const isCrash = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof Job.JobCrashedError
+/** It died of it, elsewhere. */
+const isCrashOfChild = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isFailure(exit) && String(Cause.squash(exit.cause)).startsWith("JobCrashedError: job \"hold\"")
 const isInterrupted = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
 const isTimedOut = (exit: Exit.Exit<unknown, unknown>): boolean =>
@@ -39,9 +42,9 @@ const Hasty = Job.make("busy", { payload: jobs.Busy.payload, timeout: "30 millis
 const round = Effect.fnUntraced(function*(random: Random.Random, number: number) {
   const expected: Array<Expected> = []
   const isKilling = random.chance(0.3)
-  /** A host that is killed from outside may be that of any run. */
+  /** A host that is killed from outside may be that of any run, or of its child. */
   const expect = (what: string, run: TaskRun.TaskRun<any, any>, ends: Expected["ends"]) =>
-    expected.push({ what, run, ends: (exit) => ends(exit) || (isKilling && isCrash(exit)) })
+    expected.push({ what, run, ends: (exit) => ends(exit) || (isKilling && (isCrash(exit) || isCrashOfChild(exit))) })
   const kinds = ["add", "fault", "busy", "hasty", "nest", "print"] as const
   for (let i = random.int(1, 5); i > 0; i--) {
     const kind = random.pick(kinds)
