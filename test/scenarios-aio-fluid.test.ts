@@ -14,9 +14,11 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { Concurrency, Job, Periodic, Scheduler, Supervisor, Task, TaskRun, Trigger } from "../src/index.ts"
-import { ProcessRunner } from "../src/threads/index.ts"
+import { Concurrency, Job, JobRunner, Periodic, Scheduler, Supervisor, Task, TaskRun, Trigger } from "../src/index.ts"
+import { ProcessRunner, ThreadRunner } from "../src/threads/index.ts"
 import * as jobs from "./fixtures/process-jobs.ts"
+import * as threadJobs from "./fixtures/thread-jobs.ts"
+import * as Cells from "./suites/Cells.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as Journal from "./suites/Journal.ts"
 import * as LogBook from "./suites/LogBook.ts"
@@ -332,6 +334,91 @@ layer(processes, { excludeTestServices: true, timeout: 60_000 })("FL: tasks boun
       const { pid } = yield* jobs.Where.execute(undefined)
       assert.instanceOf(yield* Effect.flip(jobs.Refuse.execute({ since: new Date(0) })), jobs.TooOld)
       assert.strictEqual((yield* jobs.Where.execute(undefined)).pid, pid)
+    }))
+})
+
+const cells = Cells.make()
+const threads = ThreadRunner.layer({
+  entry: new URL("fixtures/thread-host.ts", import.meta.url),
+  size: 2,
+  spares: 0,
+  data: cells.buffer
+})
+
+layer(threads, { excludeTestServices: true, timeout: 60_000 })("FL: tasks bound by the CPU, on threads", (it) => {
+  const queued = Effect.flatMap(ThreadRunner.ThreadRunner, ({ scheduler }) => scheduler.runs)
+
+  it.effect("FL-1 an unregistered name is a typed error, and nothing is queued", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(JobRunner.fork("nothing", {}))
+      assert.instanceOf(error, Job.UnknownJobError)
+      assert.deepInclude({ ...error }, { job: "nothing" })
+      assert.includeMembers([...(error as Job.UnknownJobError).known], ["add", "fail"])
+      assert.deepStrictEqual(yield* queued, [])
+    }))
+
+  it.effect("FL-1 a job value is queued with a fresh id, or with the one it is given", () =>
+    Effect.gen(function*() {
+      const runs = [
+        yield* threadJobs.Add.fork({ a: 1, b: 2 }),
+        yield* threadJobs.Add.fork({ a: 3, b: 4 }),
+        yield* threadJobs.Add.fork({ a: 5, b: 6 }, { id: "given" })
+      ]
+      assert.strictEqual(new Set(runs.map(({ id }) => id)).size, 3)
+      assert.strictEqual(runs[2]!.id, "given")
+      assert.deepStrictEqual(yield* Effect.forEach(runs, TaskRun.join), [3, 7, 11])
+    }))
+
+  it.effect("FL-5 parameters that do not fit the schema are rejected before anything is queued", () =>
+    Effect.gen(function*() {
+      for (const submit of [threadJobs.Halve.execute({ even: 3 }), JobRunner.execute("halve", { even: "4" })]) {
+        assert.instanceOf(yield* Effect.flip(submit), Job.InvalidPayloadError)
+      }
+      assert.deepStrictEqual(yield* queued, [])
+    }))
+
+  it.effect("FL-5 parameters that are found wrong when they are decoded end that run, and the thread goes on", () =>
+    Effect.gen(function*() {
+      const run = yield* JobRunner.fork("halve", { even: 3 })
+      assert.include(String(Refusal.defect(yield* run.exit)), "must be even")
+      assert.strictEqual(yield* threadJobs.Halve.execute({ even: 4 }), 2)
+    }))
+
+  it.effect("FL-12 a job on a thread that spins is killed at its timeout, and fails by it", () =>
+    Effect.gen(function*() {
+      const Hasty = Job.make("spin", { payload: threadJobs.Spin.payload, timeout: "2 seconds" })
+      const before = performance.now()
+      const run = yield* Hasty.fork({ began: 0 })
+      assert.isTrue(Cause.isTimeoutError(yield* Effect.flip(TaskRun.join(run))))
+      assert.isAtLeast(performance.now() - before, 1_990)
+      const state = yield* run.state
+      assert.strictEqual(state._tag === "Finished" && state.outcome._tag, "TimedOut")
+      assert.strictEqual(yield* threadJobs.Add.execute({ a: 1, b: 2 }), 3)
+    }))
+
+  it.effect("FL-12 a job on a thread over its timeout is interrupted, and its finalizers run", () =>
+    Effect.gen(function*() {
+      const [began, ending, ended] = [1, 2, 3]
+      const Hasty = Job.make("linger", { payload: threadJobs.Linger.payload, timeout: "100 millis" })
+      const run = yield* Hasty.fork({ began, ending, ended })
+      yield* Cells.reached(cells, ending, 1)
+      Cells.add(cells, ended)
+      assert.isTrue(Cause.isTimeoutError(yield* Effect.flip(TaskRun.join(run))))
+      assert.strictEqual(Cells.get(cells, ended), 2)
+    }))
+
+  it.effect("a task bound by the CPU is computed on another thread, while timers here go on", () =>
+    Effect.gen(function*() {
+      let ticks = 0
+      const ticking = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sleep("10 millis"), Effect.sync(() => ticks++)))
+      )
+      const { millis, primes, thread } = yield* threadJobs.Primes.execute({ below: 2_000_000 })
+      yield* Fiber.interrupt(ticking)
+      assert.strictEqual(primes, 148_933)
+      assert.match(thread, /^tasklayer-threads-.+-\d+$/)
+      // Here, or where there is one CPU, they share it.
+      assert.isAbove(ticks, millis / 200)
     }))
 })
 

@@ -24,8 +24,10 @@ import {
   Trigger,
   Worker
 } from "../src/index.ts"
-import { ProcessRunner } from "../src/threads/index.ts"
+import { ProcessRunner, ThreadRunner } from "../src/threads/index.ts"
 import * as jobs from "./fixtures/process-jobs.ts"
+import * as threadJobs from "./fixtures/thread-jobs.ts"
+import * as Cells from "./suites/Cells.ts"
 import * as Gauge from "./suites/Gauge.ts"
 import * as LogBook from "./suites/LogBook.ts"
 import * as Processes from "./suites/Processes.ts"
@@ -250,7 +252,7 @@ describe("NT: a pool of processes", () => {
       const error = yield* Effect.flip(ProcessRunner.resize({ minSize: 3, maxSize: 2 }))
       assert.strictEqual(failed(error), "ProcessRunner.resize: minSize must not be above maxSize, which is 2, got 3")
       for (const size of [0, -1, 1.5]) {
-        assert.strictEqual((yield* Effect.flip(ProcessRunner.resize(size))).field, "maxSize")
+        assert.strictEqual((yield* Effect.flip(ProcessRunner.resize(size))).field, "size")
       }
       assert.deepInclude(yield* ProcessRunner.stats, { minSize: 2, maxSize: 2 })
       const built = yield* Effect.exit(
@@ -259,6 +261,68 @@ describe("NT: a pool of processes", () => {
       const defect = Exit.isFailure(built) ? failed(Cause.squash(built.cause)) : undefined
       assert.strictEqual(defect, "ProcessRunner.layer: minSize must not be above maxSize, which is 1, got 2")
     }).pipe(Effect.provide(processes())))
+})
+
+describe("NT: a pool of threads", () => {
+  const entry = new URL("fixtures/thread-host.ts", import.meta.url)
+  const cells = Cells.make()
+  const threads = (options?: Partial<ThreadRunner.Options>) =>
+    ThreadRunner.layer({ entry, size: 2, spares: 0, data: cells.buffer, ...options })
+
+  it.live(
+    "NT-23 raised, a pool of threads starts what waits at once; lowered, it settles as its holders end",
+    () =>
+      Effect.gen(function*() {
+        const began = 0
+        const untils = [1, 2, 3, 4, 5]
+        const runs = yield* Effect.forEach(untils, (until) => threadJobs.Hold.fork({ began, until }))
+        yield* Cells.reached(cells, began, 2)
+        const states = Effect.forEach(runs, (run) => Effect.map(run.state, ({ _tag }) => _tag))
+        assert.deepStrictEqual(yield* states, ["Running", "Running", "Waiting", "Waiting", "Waiting"])
+        const { resize, scheduler } = yield* ThreadRunner.ThreadRunner
+        yield* resize(4)
+        assert.deepStrictEqual(yield* states, ["Running", "Running", "Running", "Running", "Waiting"])
+        yield* Cells.reached(cells, began, 4)
+        assert.deepInclude(yield* ThreadRunner.stats, { minSize: 4, maxSize: 4, allocated: 4, active: 4, suspended: 0 })
+
+        yield* ThreadRunner.resize(1)
+        assert.strictEqual((yield* scheduler.stats).maxParallelism, 1)
+        for (const until of untils.slice(0, 3)) Cells.add(cells, until)
+        const names = yield* Effect.forEach(runs.slice(0, 3), TaskRun.join)
+        assert.strictEqual(new Set(names).size, 3)
+        assert.deepInclude(yield* ThreadRunner.stats, { minSize: 1, maxSize: 1, allocated: 1, active: 1 })
+        assert.deepStrictEqual((yield* states).slice(3), ["Running", "Waiting"])
+        Cells.add(cells, 4)
+        yield* Cells.reached(cells, began, 5)
+        Cells.add(cells, 5)
+        yield* TaskRun.awaitAll(runs)
+        assert.deepInclude(yield* ThreadRunner.stats, { allocated: 1, active: 0, idle: 1, spares: 0 })
+      }).pipe(Effect.provide(threads())),
+    60_000
+  )
+
+  it.live(
+    "NT-23 a pool of threads with more at least than at most, or fewer than one, is a typed error",
+    () =>
+      Effect.gen(function*() {
+        const failed = yield* Effect.flip(ThreadRunner.resize({ minSize: 3, maxSize: 2 }))
+        assert.strictEqual(failed.message, "ThreadRunner.resize: minSize must not be above maxSize, which is 2, got 3")
+        for (const size of [0, -1, 1.5]) {
+          assert.strictEqual((yield* Effect.flip(ThreadRunner.resize(size))).field, "size")
+        }
+        assert.deepInclude(yield* ThreadRunner.stats, { minSize: 2, maxSize: 2 })
+        for (
+          const [options, field] of [[{ size: 0 }, "size"], [
+            { size: undefined, minSize: 2, maxSize: 1 },
+            "minSize"
+          ]] as const
+        ) {
+          const built = yield* Effect.exit(Effect.scoped(Layer.build(threads(options))))
+          assert.strictEqual(Refusal.invalid(built)?.field, field)
+        }
+      }).pipe(Effect.provide(threads())),
+    60_000
+  )
 })
 
 describe("NT: jobs", () => {

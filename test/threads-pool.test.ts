@@ -25,12 +25,14 @@ describe("a pool that closes", () => {
         {
           name: "p",
           runner: "p",
+          lane: undefined,
           entry: "p",
           start,
           spares: 1,
           keepAlive: 1000,
           killAfter: 1000,
-          startTimeout: Infinity
+          startTimeout: Infinity,
+          stopTimeout: Infinity
         },
         { minSize: 1, maxSize: 1 },
         Context.empty()
