@@ -226,6 +226,17 @@ describe("its end", () => {
     assert.include(gone.detail, "heap out of memory")
   })
 
+  it("is not by what it only printed, or caught after all", async () => {
+    const printing = await ready()
+    await printing.act("complain", "FATAL ERROR: out of memory\n")
+    void printing.act("exit", 1)
+    assert.deepStrictEqual(await printing.gone, { reason: "exit", exitCode: 1 })
+    const catching = await ready()
+    await catching.act("throw, and catch")
+    process.kill(catching.pid, "SIGKILL")
+    assert.deepStrictEqual(await catching.gone, { reason: "signal", signal: "SIGKILL" })
+  })
+
   it("by a SIGKILL from outside", async () => {
     const host = await ready()
     void host.act("spin")

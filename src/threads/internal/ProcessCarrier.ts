@@ -31,6 +31,8 @@ export const startProcess = (options: ProcessOptions): Start => (listening) =>
 
 /** How often a process group is asked whether somebody is left. */
 const POLL_MILLIS = 10
+/** How long one that closed its channel has to exit: most do so because they exit. */
+const EXIT_MILLIS = 1_000
 /** How long after its end the last output may come: a process that left the group may keep the pipe open. */
 const OUTPUT_MILLIS = 100
 const TAIL = 4_096
@@ -158,13 +160,13 @@ class Process implements Carrier {
 
   // ─── how it ends
 
-  /** Without its channel it is of no use; one that is about to exit anyway has the time for that. */
+  /** Without its channel it is of no use. */
   private disconnected(): void {
-    if (this.life !== "live" || !Number.isFinite(this.killAfter)) return
+    if (this.life !== "live") return
     this.timer = setTimeout(() => {
       this.isDeaf = true
       this.end()
-    }, this.killAfter)
+    }, EXIT_MILLIS)
   }
 
   /** SIGTERM to the group, after `killAfter` SIGKILL to what is left of it, and then what is left in the pipes. */
@@ -220,10 +222,14 @@ class Process implements Carrier {
 
   private reason(): Gone {
     const { exitCode, signal } = this.exited!
-    const outOfMemory = exitCode === 0 ? null : /FATAL ERROR: .*out of memory/.exec(this.stderrTail)
+    const outOfMemory = /FATAL ERROR: .*out of memory/.exec(this.stderrTail)
     if (this.isDeaf) return { reason: "error", exitCode, signal, detail: "it closed its channel" }
-    if (outOfMemory !== null) return { reason: "outOfMemory", exitCode, signal, detail: outOfMemory[0] }
-    if (this.uncaught !== "" && exitCode !== 0) return { reason: "error", exitCode, signal, detail: this.uncaught }
+    // Node aborts then: a code where there are no signals.
+    if (outOfMemory !== null && (signal !== undefined || exitCode === 134)) {
+      return { reason: "outOfMemory", exitCode, signal, detail: outOfMemory[0] }
+    }
+    // One that was caught after all is not what it ended by.
+    if (this.uncaught !== "" && exitCode) return { reason: "error", exitCode, signal, detail: this.uncaught }
     if (signal !== undefined) return { reason: "signal", signal }
     return { reason: "exit", exitCode }
   }
