@@ -1655,6 +1655,30 @@ describe("what an operator may do", () => {
       assert.strictEqual(yield* active("api"), 0)
     }).pipe(Effect.provide(under({ api: 3 }))))
 
+  it.effect("releaseHolder: a child that waits for what its parent held asks for it like anybody else", () =>
+    Effect.gen(function*() {
+      const [latch, ending] = [yield* Latch.make(), yield* Latch.make()]
+      const busy = yield* Task.fork(Task.make("busy", latch.await, { tags: ["db"] }))
+      const child = Task.make("child", Effect.void, { tags: ["api", "db"] })
+      const parent = yield* Task.fork(Task.make("parent", child, api))
+      yield* quiet
+      const other = yield* Task.fork(Task.make("other", ending.await, { ...api, weight: 2 }))
+      yield* quiet
+      assert.isTrue(yield* Concurrency.releaseHolder("api", parent.id))
+      yield* quiet
+      assert.strictEqual(yield* tagOf(other), "Running")
+      yield* latch.open
+      yield* TaskRun.join(busy)
+      yield* quiet
+      // All of it is taken by the other.
+      assert.strictEqual(yield* tagOf(parent), "Suspended")
+      assert.deepInclude(yield* usage("api"), { active: 2, waiting: 1 })
+      yield* ending.open
+      yield* TaskRun.awaitAll([other, parent])
+      yield* sound
+      assert.strictEqual(yield* active("api"), 0)
+    }).pipe(Effect.provide(under({ api: { limit: 2, whileWaiting: "hold" }, db: 1 }))))
+
   for (const whileWaiting of ["lend", "hold"] as const) {
     it.effect(`reset while a holder is suspended, its tag ${whileWaiting}: it comes back, and the count is right all along`, () =>
       Effect.gen(function*() {

@@ -136,6 +136,9 @@ export class Lending {
     if (needs === undefined || own === undefined || skipped(slot, own)) return false
     const away = slot.phase === Away || slot.phase === Retaking
     if (slot.phase !== Held && !(away && this.persists(slot, own))) return false
+    // First: those who ask again below must not find it holding what is taken from it.
+    ;(slot.skips ??= []).push(own)
+    ;(slot.revoked ??= []).push(own)
     const share = slot.shares?.get(own)
     if (share !== undefined) {
       slot.shares!.delete(own)
@@ -143,8 +146,6 @@ export class Lending {
     }
     counter.heldBy?.delete(slot)
     counter.active -= needs.weights[needs.counters.indexOf(own)]!
-    ;(slot.skips ??= []).push(own)
-    ;(slot.revoked ??= []).push(own)
     this.admission.touch(counter)
     this.admission.drain()
     return true
