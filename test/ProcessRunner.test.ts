@@ -1,5 +1,5 @@
 /** Jobs in processes: what a job may do to its process harms nobody, and when its run has ended, its process is gone or free. */
-import { afterAll, assert, describe, it, layer } from "@effect/vitest"
+import { afterAll, assert, describe, it, layer, vi } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -21,6 +21,9 @@ import * as TaskRun from "../src/TaskRun.ts"
 import { ProcessRunner } from "../src/threads/index.ts"
 import * as jobs from "./fixtures/process-jobs.ts"
 import * as Processes from "./suites/Processes.ts"
+
+// Processes take their time to start where others do, too.
+vi.setConfig({ testTimeout: 60_000 })
 
 const entry = new URL("fixtures/process-entry.ts", import.meta.url)
 /** Silent, for what breaks here says so at length. */

@@ -1,4 +1,4 @@
-import { afterEach, assert, describe, it } from "@effect/vitest"
+import { afterEach, assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { fileURLToPath } from "node:url"
 import type { Carrier, Gone } from "../src/threads/internal/Carrier.ts"
@@ -6,6 +6,9 @@ import { type ProcessOptions, startProcess } from "../src/threads/internal/Proce
 import { type FromHost, isReply, type Log } from "../src/threads/internal/Wire.ts"
 import * as ChildProcess from "./suites/ChildProcess.ts"
 import * as Processes from "./suites/Processes.ts"
+
+// Processes take their time to start where others do, too.
+vi.setConfig({ testTimeout: 60_000 })
 
 const fixture = (name: string) => new URL(`fixtures/${name}.ts`, import.meta.url)
 

@@ -1,5 +1,5 @@
 /** FL: what aio-fluid's TaskScheduler promises of runs in the process. */
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it, layer, vi } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
@@ -26,6 +26,9 @@ import * as Processes from "./suites/Processes.ts"
 import { elapsed } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
+
+// Processes take their time to start where others do, too.
+vi.setConfig({ testTimeout: 60_000 })
 
 class Flaky extends Data.TaggedError("Flaky")<{ readonly attempt: number }> {}
 class Fatal extends Data.TaggedError("Fatal")<{}> {}

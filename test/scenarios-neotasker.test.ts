@@ -1,5 +1,5 @@
 /** NT: what neotasker's supervisor promises of jobs, of its pool and of its workers. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -34,6 +34,9 @@ import * as Processes from "./suites/Processes.ts"
 import { elapsed, quiet } from "./suites/Quiet.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
+
+// Processes take their time to start where others do, too.
+vi.setConfig({ testTimeout: 60_000 })
 
 /** A pool, and a supervisor that ends before it. */
 const floor = Supervisor.layer().pipe(Layer.provideMerge(pool(4)))
