@@ -698,9 +698,9 @@ describe("a thread lane", () => {
         for (let i = 0; i < 20; i++) late = Math.max(late, (yield* elapsed(Effect.sleep(5))) - 5)
         assert.isBelow(late, 100)
         yield* worker.stop("interrupt")
-        assert.notStrictEqual((yield* jobs.Where.execute(undefined)).thread, thread)
+        assert.strictEqual((yield* jobs.Where.execute(undefined)).thread, "tasklayer-crunch-2")
       }).pipe(
-        Effect.provide(Layer.mergeAll(threads({ lane: "crunch" }), Supervisor.layer(), Scheduler.layer()))
+        Effect.provide(Layer.mergeAll(threads({ lane: "crunch", spares: 0 }), Supervisor.layer(), Scheduler.layer()))
       ),
     60_000
   )

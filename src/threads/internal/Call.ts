@@ -1,31 +1,24 @@
-/** One attempt of one run, from the moment it has its slot until nothing of it runs any more; and what its host asks meanwhile. */
-import * as Cause from "effect/Cause"
+/** One attempt of one run, from the moment it has its slot until nothing of it runs any more. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import * as Job from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
-import type * as TaskRun from "../../TaskRun.ts"
+import { Asks } from "./Asks.ts"
 import type { Gone } from "./Carrier.ts"
-import { encodeEnd, encodeState } from "./Ends.ts"
+import type { Host } from "./Host.ts"
 import { say } from "./Logs.ts"
-import type { Host, Pool } from "./Pool.ts"
+import type { Pool } from "./Pool.ts"
 import { CallSpans } from "./Spans.ts"
-import { rawOf } from "./Unseen.ts"
-import type { About, Answer, Ask, Env, FromHost, Replied, RunMore, Submission } from "./Wire.ts"
+import type { Env, FromHost, Replied, RunMore } from "./Wire.ts"
 
 type End = Effect.Effect<Job.Reply, Job.JobCrashedError>
 
 export class Call {
   readonly id: number
   readonly given: JobRunner.Call
-  /** How many of its fibers wait for other runs: while any does, its slot is away. */
-  waits = 0
   private readonly pool: Pool
   private readonly fiber: Fiber.Fiber<unknown, unknown>
   private readonly context: Context.Context<never>
@@ -36,10 +29,7 @@ export class Call {
   /** It was interrupted, and somebody waits until it is settled. */
   private onSettled: (() => void) | undefined
   /** Made when first needed: most jobs ask for nothing. */
-  private asks: Map<number, Fiber.Fiber<unknown, unknown>> | undefined
-  private runs: Map<string, Forked> | undefined
-  private queries: Map<number, (delay: number | undefined) => void> | undefined
-  private queried = 0
+  private asks: Asks | undefined
   private spans: CallSpans | undefined
 
   constructor(
@@ -55,6 +45,11 @@ export class Call {
     this.fiber = fiber
     this.context = fiber.context
     this.resume = resume
+  }
+
+  /** It waits for other runs: its slot is away. */
+  get isWaiting(): boolean {
+    return this.asks !== undefined && this.asks.waits > 0
   }
 
   taken(host: Host): void {
@@ -116,17 +111,12 @@ export class Call {
   private over(end: End): void {
     if (this.state !== "live") return
     this.state = "over"
-    if (this.queries !== undefined) { for (const told of [...this.queries.values()]) told(undefined) }
     this.spans?.close(Context.get(this.context, Clock.Clock).currentTimeNanosUnsafe())
     // The host first: the next run, admitted when this one settles, finds it free.
     this.host?.finished()
-    if (this.asks === undefined || this.asks.size === 0) return this.settle(end)
     // What it waited for ends with it.
-    let left = this.asks.size
-    for (const fiber of [...this.asks.values()]) {
-      fiber.addObserver(() => --left === 0 && this.settle(end))
-      fiber.interruptUnsafe()
-    }
+    if (this.asks === undefined) this.settle(end)
+    else this.asks.end(() => this.settle(end))
   }
 
   private settle(end: End): void {
@@ -151,138 +141,14 @@ export class Call {
       case "SpanEnded":
         return this.spans?.ended(message)
       case "Request":
-        return this.asked(message.request, message.ask)
+        this.asks ??= new Asks(this.pool, this.id, this.given, this.context, this.host!)
+        return this.asks.asked(message.request, message.ask)
       case "Cancel":
-        return this.asks?.get(message.request)?.interruptUnsafe()
+        return this.asks?.cancel(message.request)
       case "Told":
-        this.queries?.get(message.query)?.(message.delay)
-        return
+        return this.asks?.told(message.query, message.delay)
     }
-  }
-
-  /** What a handler asks for is done in the context of its run: its children have its lineage, and its waits lend its slot. */
-  private asked(request: number, ask: Ask): void {
-    const lends = ask._tag !== "Progress" && ask._tag !== "State"
-    if (lends) this.waits++
-    const fiber = Effect.runForkWith(this.context)(this.answer(request, ask))
-    ;(this.asks ??= new Map()).set(request, fiber)
-    fiber.addObserver((exit) => {
-      this.asks!.delete(request)
-      if (lends) this.waits--
-      if (this.state !== "live") return this.host!.answer(request, over)
-      const answer = Exit.isSuccess(exit) ? Effect.succeed(exit.value) : not(exit)
-      Effect.runFork(answer).addObserver((exit) => this.host!.answer(request, Exit.isSuccess(exit) ? exit.value : over))
-    })
-  }
-
-  private answer(request: number, ask: Ask): Effect.Effect<Answer, unknown> {
-    switch (ask._tag) {
-      case "Progress":
-        return Effect.as(this.given.onProgress(ask.value), done)
-      case "Execute": {
-        const job = this.jobOf(request, ask)
-        return Effect.flatMap(
-          Effect.exit(this.runner.execute(this.requestOf(request, ask, job))),
-          (exit) => ended(job, exit)
-        )
-      }
-      case "Fork": {
-        const job = this.jobOf(request, ask)
-        return Effect.map(this.runner.fork(this.requestOf(request, ask, job)), (run) => {
-          ;(this.runs ??= new Map()).set(run.id, { run, job })
-          const { id, lane, name, parent, root, tags } = run
-          return { _tag: "Run", run: { id, name, tags, parent, root, ...(lane === undefined ? {} : { lane }) } }
-        })
-      }
-      case "Exit": {
-        const { job, run } = this.find(ask.run)
-        return Effect.flatMap(run.exit, (exit) => ended(job, exit))
-      }
-      case "Interrupt":
-        return Effect.as(this.find(ask.run).run.interrupt, done)
-      case "State": {
-        const { job, run } = this.find(ask.run)
-        return Effect.map(
-          Effect.flatMap(run.state, (state) => encodeState(job, state)),
-          (state) => ({ _tag: "State", state })
-        )
-      }
-    }
-  }
-
-  private get runner(): Job.Runner {
-    return Context.getUnsafe(this.context as Context.Context<any>, Job.JobRunner)
-  }
-
-  /** One of those it forked, or its own. */
-  private find(id: string): Forked {
-    return this.runs?.get(id) ?? { run: this.given.run, job: raw }
-  }
-
-  /** What is known of it here, and what the host answers for. */
-  private jobOf(request: number, { idempotencyKey, job, retries, retryCrashes }: Submission): Job.AnyJob {
-    return idempotencyKey === undefined && !retries
-      ? this.pool.raw(job)
-      : rawOf(job, {
-        timeout: this.pool.jobs.get(job)?.timeout,
-        retryCrashes,
-        retry: retries ? this.retryOf(request) : undefined,
-        idempotencyKey: idempotencyKey === undefined ? undefined : () => idempotencyKey
-      })
-  }
-
-  private requestOf(request: number, { options, payload, progress }: Submission, job: Job.AnyJob): Job.Request {
-    return {
-      job,
-      payload,
-      options: progress
-        ? { ...options, onProgress: (value) => Effect.asVoid(this.query(request, { _tag: "Progress", value })) }
-        : options
-    }
-  }
-
-  private retryOf(request: number): Schedule.Schedule<unknown, unknown> {
-    return Schedule.fromStep(
-      Effect.succeed((_now: number, error: unknown) =>
-        Effect.flatMap(encodeEnd(raw, Exit.fail(error)), (end) =>
-          Effect.flatMap(
-            this.query(request, { _tag: "Retry", end }),
-            (delay) =>
-              delay === undefined ? Cause.done(undefined) : Effect.succeed([undefined, Duration.millis(delay)] as const)
-          ))
-      )
-    ) as Schedule.Schedule<unknown, unknown>
-  }
-
-  /** Asks the host; nothing where this call is over, for then nobody is left to answer. */
-  private query(request: number, about: About): Effect.Effect<number | undefined> {
-    return Effect.callback<number | undefined>((resume) => {
-      if (this.state !== "live") return resume(Effect.succeed(undefined))
-      const query = ++this.queried
-      ;(this.queries ??= new Map()).set(query, (delay: number | undefined) => {
-        this.queries!.delete(query)
-        resume(Effect.succeed(delay))
-      })
-      this.host!.post({ _tag: "Query", call: this.id, query, request, about })
-      return Effect.sync(() => this.queries!.delete(query))
-    })
   }
 }
-
-interface Forked {
-  readonly run: TaskRun.TaskRun<unknown, unknown>
-  readonly job: Job.AnyJob
-}
-
-const raw = rawOf("", {})
 
 const nothing: ReadonlyArray<string> = []
-
-const done: Answer = { _tag: "Done" }
-const over: Answer = { _tag: "Over" }
-
-const ended = (job: Job.AnyJob, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Answer> =>
-  Effect.map(encodeEnd(job, exit), (end) => ({ _tag: "End", end }))
-
-const not = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<Answer> =>
-  Effect.map(encodeEnd(raw, exit), (end) => ({ _tag: "Not", end }))

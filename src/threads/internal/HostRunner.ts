@@ -1,17 +1,19 @@
-/** Inside a host: the JobRunner and the CurrentRun of a handler, which are those of the runner it is run by. */
+/** Inside a host: the JobRunner of a handler, which is the runner it is run by. */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Transferable from "effect/workers/Transferable"
 import * as Job from "../../Job.ts"
 import type * as TaskRun from "../../TaskRun.ts"
-import { decodeEnd, decodeState } from "./Ends.ts"
+import { decodeEnd } from "./Ends.ts"
+import { HostRun } from "./HostRun.ts"
 import { movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
 import { rawOf } from "./Unseen.ts"
-import type { About, Answer, Ask, End, RunInfo, Submission } from "./Wire.ts"
+import type { About, Answer, Ask, End, Submission } from "./Wire.ts"
 
 /** What is asked of the runner and not answered yet. */
 export class HostRunner {
@@ -207,65 +209,10 @@ const byName = (name: string): Job.AnyJob => {
   return job
 }
 
-const inMillis = (input: Duration.Input | undefined): { readonly admissionTimeout?: number } =>
-  input === undefined ? {} : { admissionTimeout: Duration.toMillis(Duration.fromInputUnsafe(input)) }
-
-/** A run of the runner, seen from a host. */
-export class HostRun implements TaskRun.TaskRun<unknown, unknown> {
-  declare readonly "~tasklayer/TaskRun": TaskRun.TaskRun<unknown, unknown>["~tasklayer/TaskRun"]
-  readonly id: string
-  readonly name: string
-  readonly tags: ReadonlyArray<string>
-  readonly parent: string | undefined
-  readonly root: string
-  readonly lane: string | undefined
-  private readonly runner: CallRunner
-  private readonly job: Job.AnyJob
-  constructor(runner: CallRunner, job: Job.AnyJob, { id, lane, name, parent, root, tags }: RunInfo) {
-    this.runner = runner
-    this.job = job
-    this.id = id
-    this.name = name
-    this.tags = tags
-    this.parent = parent
-    this.root = root
-    this.lane = lane
+/** What is no duration stays what it is, for the runner to refuse. */
+const inMillis = (input: Duration.Input | undefined): { readonly admissionTimeout?: Duration.Input } =>
+  input === undefined ? {} : {
+    admissionTimeout: Option.match(Duration.fromInput(input), { onNone: () => input, onSome: Duration.toMillis })
   }
-
-  get state(): Effect.Effect<TaskRun.RunState> {
-    return Effect.flatMap(
-      this.runner.ask({ _tag: "State", run: this.id }),
-      (answer) => answer._tag === "State" ? decodeState(this.job, answer.state) : Effect.interrupt
-    )
-  }
-
-  get exit(): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return Effect.flatMap(this.runner.ask({ _tag: "Exit", run: this.id }), (answer) => {
-      switch (answer._tag) {
-        case "End":
-          return Effect.exit(decodeEnd(this.job, answer.end))
-        case "Not":
-          return decodeEnd(this.job, answer.end) as Effect.Effect<never>
-        default:
-          return Effect.interrupt
-      }
-    })
-  }
-
-  get interrupt(): Effect.Effect<void> {
-    return Effect.asVoid(this.runner.ask({ _tag: "Interrupt", run: this.id }))
-  }
-}
-
-Object.defineProperty(HostRun.prototype, "~tasklayer/TaskRun", { value: {} })
-
-/** The run a handler is inside of. */
-export class CurrentHostRun extends HostRun {
-  readonly attempt: number
-  constructor(runner: CallRunner, job: Job.AnyJob, run: RunInfo, attempt: number) {
-    super(runner, job, run)
-    this.attempt = attempt
-  }
-}
 
 const nothing: ReadonlyArray<unknown> = []

@@ -15,7 +15,8 @@ import type * as Concurrency from "../../Concurrency.ts"
 import * as Job from "../../Job.ts"
 import * as Scheduler from "../../Scheduler.ts"
 import * as TaskRun from "../../TaskRun.ts"
-import { CallRunner, CurrentHostRun, HostRunner } from "./HostRunner.ts"
+import { CurrentHostRun } from "./HostRun.ts"
+import { CallRunner, HostRunner } from "./HostRunner.ts"
 import { CurrentCall, toRunner } from "./Logs.ts"
 import { isDone, movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
@@ -67,6 +68,7 @@ class Hosting {
   readonly stopped: Deferred.Deferred<void> = Deferred.makeUnsafe()
   private readonly port: Port
   private isStopping = false
+  private isOpen = false
   /** From `open` on. */
   private registry!: Job.Registry["Service"]
   private base!: Context.Context<never>
@@ -81,6 +83,7 @@ class Hosting {
 
   /** Says what it can do, and takes calls. */
   open(registry: Job.Registry["Service"], base: Context.Context<never>): void {
+    this.isOpen = true
     this.registry = registry
     this.base = base
     this.runner = new HostRunner(this.port, registry)
@@ -110,7 +113,7 @@ class Hosting {
 
   /** Waits for a call, and nothing else of it does anything. */
   get isIdle(): boolean {
-    return this.call === undefined && !this.isStopping
+    return this.isOpen && !this.isStopping && this.call === undefined
   }
 
   /** Nothing runs any more. */

@@ -172,8 +172,13 @@ const schedulerOptions = (options: Options): Scheduler.LayerOptions => {
 /** In milliseconds. */
 export type Settings = Pick<PoolOptions, "spares" | "keepAlive" | "killAfter" | "startTimeout" | "stopTimeout">
 
-const check = (where: string, options: Options): Settings & { readonly size: Size } => ({
-  size: sizeIn(where, options),
+const check = (where: string, options: Options): Settings & { readonly size: Size } => {
+  const size = sizeIn(where, options)
+  Scheduler.check(where, { ...schedulerOptions(options), maxParallelism: size.maxSize })
+  return { size, ...settingsIn(where, options) }
+}
+
+const settingsIn = (where: string, options: Options): Settings => ({
   spares: Concurrency.checkLimit(where, "spares", 0, options.spares ?? 1),
   keepAlive: toMillis(where, "keepAlive", options.keepAlive ?? "30 seconds"),
   killAfter: toMillis(where, "killAfter", options.killAfter ?? "100 millis"),

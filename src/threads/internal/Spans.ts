@@ -89,10 +89,7 @@ export class CallSpans {
       sampled
     })
     // What was told to others of this span names it by the id it has there.
-    Object.defineProperty(span, "spanId", { value: spanId, configurable: true, enumerable: true })
-    if (above === undefined) {
-      Object.defineProperty(span, "traceId", { value: traceId, configurable: true, enumerable: true })
-    }
+    assign(span, above === undefined ? { spanId, traceId } : { spanId })
     this.open.set(spanId, span)
     this.known.set(spanId, span)
   }
@@ -115,5 +112,12 @@ export class CallSpans {
 
   private linked({ attributes, span }: SpanLink): Tracer.SpanLink {
     return { span: this.known.get(span.spanId) ?? Tracer.externalSpan(span), attributes }
+  }
+}
+
+/** Where the tracer lets it be: ids are its own affair. */
+const assign = (span: Tracer.Span, ids: Readonly<Record<string, string>>): void => {
+  for (const [key, value] of Object.entries(ids)) {
+    Reflect.defineProperty(span, key, { value, configurable: true, enumerable: true })
   }
 }
