@@ -55,24 +55,47 @@ export interface Job<
     Exclude<R | Payload["DecodingServices"] | Success["EncodingServices"] | Error["EncodingServices"], Given>
   >
   /** Runs it on the JobRunner in context. The payload is validated before anything is queued. */
-  readonly execute: <const O extends ExecuteOptions = {}>(
-    payload: Payload["~type.make.in"],
-    options?: O
-  ) => Effect.Effect<
-    Success["Type"],
-    Error["Type"] | X | SubmitError | Refusal<O>,
-    JobRunner | Payload["EncodingServices"] | Success["DecodingServices"] | Error["DecodingServices"]
-  >
+  readonly execute: {
+    (
+      payload: Payload["~type.make.in"],
+      options?: Unrefusable
+    ): Effect.Effect<Success["Type"], Error["Type"] | X | SubmitError, Asking<Payload, Success, Error>>
+    (
+      payload: Payload["~type.make.in"],
+      options: Refusable
+    ): Effect.Effect<
+      Success["Type"],
+      Error["Type"] | X | SubmitError | Concurrency.AdmissionError,
+      Asking<Payload, Success, Error>
+    >
+  }
   /** Submits it and returns the handle of its run. */
-  readonly fork: <const O extends ExecuteOptions = {}>(
-    payload: Payload["~type.make.in"],
-    options?: O
-  ) => Effect.Effect<
-    TaskRun.TaskRun<Success["Type"], Error["Type"] | X | Refusal<O>>,
-    SubmitError,
-    JobRunner | Payload["EncodingServices"] | Success["DecodingServices"] | Error["DecodingServices"]
-  >
+  readonly fork: {
+    (
+      payload: Payload["~type.make.in"],
+      options?: Unrefusable
+    ): Effect.Effect<
+      TaskRun.TaskRun<Success["Type"], Error["Type"] | X>,
+      SubmitError,
+      Asking<Payload, Success, Error>
+    >
+    (
+      payload: Payload["~type.make.in"],
+      options: Refusable
+    ): Effect.Effect<
+      TaskRun.TaskRun<Success["Type"], Error["Type"] | X | Concurrency.AdmissionError>,
+      SubmitError,
+      Asking<Payload, Success, Error>
+    >
+  }
 }
+
+/** What its schemas need where it is executed, and the runner. */
+type Asking<Payload extends Schema.Top, Success extends Schema.Top, Error extends Schema.Top> =
+  | JobRunner
+  | Payload["EncodingServices"]
+  | Success["DecodingServices"]
+  | Error["DecodingServices"]
 
 export type AnyJob = Job<string, any, any, any, any>
 
@@ -81,7 +104,13 @@ export type Given = Provided | JobRunner
 
 export type SubmitError = UnknownJobError | InvalidPayloadError
 
-type Refusal<O> = O extends { readonly refusable: true } ? Concurrency.AdmissionError : never
+interface Unrefusable extends ExecuteOptions {
+  readonly refusable?: false | undefined
+}
+
+interface Refusable extends ExecuteOptions {
+  readonly refusable: true
+}
 
 export interface Options<in E> extends Task.Options {
   /** As for `Task.withRetry`: each attempt is admitted anew. */
@@ -90,7 +119,10 @@ export interface Options<in E> extends Task.Options {
   readonly retryCrashes?: boolean | undefined
   /** Each attempt is interrupted so long after it started. */
   readonly timeout?: Duration.Input | undefined
-  /** While a run of a payload with the same key is live on a runner, executing it again joins that run. */
+  /**
+   * While a run of a payload with the same key is live on a runner, executing it again joins that run, whatever else is asked for; it hears
+   * the progress from then on. The run is interrupted with the last who waits for it, unless `fork` has given its handle to somebody.
+   */
   readonly idempotencyKey?: ((payload: any) => string) | undefined
 }
 
@@ -108,7 +140,10 @@ export interface ExecuteOptions extends Concurrency.Demand {
   readonly id?: string | undefined
   /** A refusal is a failure instead of a defect. */
   readonly refusable?: boolean | undefined
-  /** What the handler reports with `Job.progress`, in order; the run goes on meanwhile and ends after the last. */
+  /**
+   * Hears what the handler reports with `Job.progress`: in order, one at a time, with the handler waiting for it, all of it before the run ends.
+   * It runs in the context of who executes the job. When it dies that is logged, and the job goes on.
+   */
   readonly onProgress?: ((progress: unknown) => Effect.Effect<void>) | undefined
 }
 

@@ -157,7 +157,7 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
           : options.encode(encoding, retry === undefined, name)
         return Effect.mapEager(
           encoded,
-          (encoded) => ({ name, byName, found, job, encoded, key, given: request.options })
+          (encoded) => ({ name, byName, found, job, encoded, key, given: request.options ?? noOptions })
         )
       })
     })
@@ -173,7 +173,7 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
   const taskOf = (prepared: Prepared<F>, shared: Shared | undefined, freshId?: string): AnyTask => {
     const { byName, found, given, job, name } = prepared
     const { limit, retry, retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
-    const { id = freshId, onProgress, refusable, ...asked } = given ?? noOptions
+    const { id = freshId, onProgress, refusable, ...asked } = given
     const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
     const decode = byName ? new Undecoded(job, found) : undefined
     const body = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
@@ -210,8 +210,18 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
   const onScheduler = <A, E>(effect: Effect.Effect<A, E, Scheduler.Scheduler>): Effect.Effect<A, E> =>
     providing(Scheduler.Scheduler, scheduler, effect)
 
+  /** Who listens does so where the request was made: not as the run, whose own progress it is. */
+  const asked = (request: Job.Request): Effect.Effect<Prepared<F>, Job.SubmitError> =>
+    Effect.withFiber((fiber) => {
+      const onProgress = request.options?.onProgress
+      if (onProgress === undefined) return prepare(request)
+      const { context } = fiber
+      const heard = (progress: unknown) => Effect.setContext(Effect.suspend(() => onProgress(progress)), context)
+      return prepare({ ...request, options: { ...request.options, onProgress: heard } })
+    })
+
   const beginning = (prepared: Prepared<F>): Beginning => {
-    const id = prepared.given?.id ?? `${options.id}-${++ids}`
+    const id = prepared.given.id ?? `${options.id}-${++ids}`
     return {
       submit: (shared) => onScheduler(Task.fork(taskOf(prepared, shared, id))),
       find: Effect.map(scheduler.runs, (runs) => runs.find((run) => run.id === id))
@@ -222,19 +232,15 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
     id: options.id,
     jobs: options.jobs,
     fork: (request) =>
-      Effect.suspend(() =>
-        Effect.flatMapEager(prepare(request), (prepared) =>
-          prepared.key === undefined
-            ? onScheduler(Task.fork(taskOf(prepared, undefined)))
-            : shared.fork(prepared.key, beginning(prepared), request.options?.onProgress))
-      ),
+      Effect.flatMap(asked(request), (prepared) =>
+        prepared.key === undefined
+          ? onScheduler(Task.fork(taskOf(prepared, undefined)))
+          : shared.fork(prepared.key, beginning(prepared), prepared.given.onProgress)),
     execute: (request) =>
-      Effect.suspend(() =>
-        Effect.flatMapEager(prepare(request), (prepared): Effect.Effect<unknown, unknown> =>
-          prepared.key === undefined
-            ? onScheduler(taskOf(prepared, undefined))
-            : shared.execute(prepared.key, beginning(prepared), request.options?.onProgress))
-      )
+      Effect.flatMap(asked(request), (prepared): Effect.Effect<unknown, unknown> =>
+        prepared.key === undefined
+          ? onScheduler(taskOf(prepared, undefined))
+          : shared.execute(prepared.key, beginning(prepared), prepared.given.onProgress))
   }
   return self
 }
@@ -250,7 +256,7 @@ interface Prepared<F> {
   readonly encoded: Encoded
   /** While a run of it is live it is joined. */
   readonly key: string | undefined
-  readonly given: Job.ExecuteOptions | undefined
+  readonly given: Job.ExecuteOptions
 }
 
 /** Nearly always it is there already. */

@@ -882,6 +882,34 @@ describe("progress", () => {
       })
   )
 
+  const Forward = Job.make("forward", { success: Schema.String })
+  law(
+    "is heard where the job was executed, with what there is there: a parent tells it further",
+    Layer.merge(
+      count,
+      Forward.toLayer(() =>
+        Effect.gen(function*() {
+          let heardAs = ""
+          const onProgress = (progress: unknown) =>
+            Effect.andThen(
+              Job.progress([progress as Schema.Json]),
+              Effect.flatMap(TaskRun.CurrentRun, (run) => Effect.sync(() => heardAs = run.name))
+            ) as unknown as Effect.Effect<void>
+          yield* Effect.orDie(Count.execute(1, { onProgress }))
+          return heardAs
+        })
+      )
+    ),
+    () =>
+      Effect.gen(function*() {
+        const seen: Array<unknown> = []
+        const onProgress = (progress: unknown) => Effect.map(Word, (word) => void seen.push(word, progress))
+        const executed = Forward.execute(undefined, { onProgress: onProgress as () => Effect.Effect<void> })
+        assert.strictEqual(yield* Effect.provideService(executed, Word, "word"), "forward")
+        assert.deepStrictEqual(seen, ["word", [{ at: 1, of: 1 }]])
+      })
+  )
+
   it.effect("outside a job goes nowhere", () => Job.progress("anything"))
 })
 
@@ -1122,6 +1150,11 @@ describe("types", () => {
     void Find.toLayer(() => Effect.succeed(1))
     // @ts-expect-error the error is not declared
     void Find.toLayer(() => Effect.fail("oops"))
+    // @ts-expect-error whether it is refusable is to be known
+    void (() => Find.execute({ id: 7 }, { refusable: Math.random() > 0.5 }))
+    void Find.execute({ id: 7 }, {
+      onProgress: (progress) => Effect.sync(() => expectTypeOf(progress).toEqualTypeOf<unknown>())
+    })
     // @ts-expect-error the key is of the payload
     void Job.make("job", { payload: { id: Schema.Number }, idempotencyKey: ({ other }) => other })
     Job.make("job", {

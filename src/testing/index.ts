@@ -1,3 +1,6 @@
+export * as jobRunnerJobs from "./jobRunnerHandlers.ts"
+export { jobRunnerHandlers } from "./jobRunnerHandlers.ts"
+export { jobRunnerSuite } from "./jobRunnerSuite.ts"
 export { FiberLeak, leakGuard } from "./leakGuard.ts"
 export { schedulerSuite } from "./schedulerSuite.ts"
 export * as TestScheduler from "./TestScheduler.ts"
