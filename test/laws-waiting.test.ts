@@ -22,6 +22,36 @@ import * as Refusal from "./suites/Refusal.ts"
 import { pool } from "./suites/Runner.ts"
 
 describe("law 6: waiting lends", () => {
+  it.effect(
+    "a tree that has its turn may wait for what only a run of another scheduler can end, which waits for one behind it",
+    () =>
+      Effect.gen(function*() {
+        const sequential = yield* Scheduler.Scheduler
+        const beside = Layer.fresh(Scheduler.layer({ maxParallelism: 1 }))
+        const order: Array<string> = []
+        const say = (name: string) => Effect.sync(() => void order.push(name))
+        const child = Effect.provideService(Task.make("child", say("child")), Scheduler.Scheduler, sequential)
+        const latch = yield* Latch.make()
+        const keeper = Task.make("keeper", Concurrency.withSlot({ tags: ["a"] })(Effect.andThen(latch.await, child)))
+        yield* Effect.gen(function*() {
+          const keeping = yield* Task.fork(keeper)
+          yield* quiet
+          const rooted = (name: string) =>
+            Effect.provideService(
+              Task.fork(Task.make(name, Concurrency.withSlot({ tags: ["a"] })(say(name)))),
+              Scheduler.Scheduler,
+              sequential
+            )
+          const roots = [yield* rooted("first"), yield* rooted("second")]
+          yield* quiet
+          yield* latch.open
+          yield* TaskRun.awaitAll([keeping, ...roots])
+          assert.deepStrictEqual(order, ["child", "first", "second"])
+        }).pipe(Effect.provide(beside))
+      }).pipe(Effect.provide(Scheduler.layerSequential), Effect.provide(Concurrency.layer({ tagLimits: { a: 1 } }))),
+    2_000
+  )
+
   it.effect("nesting of any depth runs on one slot, by every way of waiting", () =>
     Effect.gen(function*() {
       const gauge = Gauge.make()

@@ -162,19 +162,17 @@ export class Lending {
     }
     for (const target of wait.targets) {
       target.awaited++
-      const gate = wait.chain.length === 0 ? undefined : target.gate
-      if (gate === undefined) continue
-      gate.limit++
-      ;(wait.gates ??= []).push(gate)
-      this.admission.touch(gate)
+      if (wait.chain.length > 0) target.expected(1)
     }
     this.admission.drain()
   }
 
   /** One fiber's wait ends; the last takes the slots back before it goes on (`wait.proceed`), the others go on uncounted. */
   endWait(wait: Wait): void {
-    for (const target of wait.targets) target.awaited--
-    if (wait.gates !== undefined) { for (const gate of wait.gates) gate.limit-- }
+    for (const target of wait.targets) {
+      target.awaited--
+      if (wait.chain.length > 0) target.expected(-1)
+    }
     let back: Array<Slot> | undefined
     let attach: Array<Slot> | undefined
     for (const slot of wait.chain) {

@@ -119,10 +119,8 @@ export abstract class Slot {
   /** Told when it was lent because its holder waits. */
   suspended(): void {}
 
-  /** Of a run whose tree has not begun in a sequential scheduler: the limit that lets trees in. */
-  get gate(): Counter | undefined {
-    return undefined
-  }
+  /** Told of waits of other slots for its end: so many more. */
+  expected(_more: number): void {}
 
   /** Told when it was taken back after a wait. */
   resumed(): void {}
@@ -260,8 +258,6 @@ export interface Wait {
   readonly chain: ReadonlyArray<Slot>
   readonly targets: ReadonlyArray<Slot>
   readonly any: boolean
-  /** Gates opened for targets of other trees. */
-  gates?: Array<Counter>
   readonly acquire: Slot | undefined
   proceed: () => void
   /** Ends the wait because a changed limit made it endless. */

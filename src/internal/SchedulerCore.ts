@@ -485,7 +485,8 @@ export class Core {
     const root = run.treeRoot
     const { tree } = root.rarely
     // Granted, and ended before it was told so: the tree is its own all the same.
-    const ownsTree = root.rarely.ownsTree || (run === root && run.phase === Concurrency.Held)
+    const ownsTree = root.rarely.ownsTree ||
+      (run === root && run.phase === Concurrency.Held && run.needs!.counters.includes(this.limits.trees!))
     root.set({ tree: tree - 1, ownsTree })
     if (tree > 1 || !ownsTree) return
     root.set({ ownsTree: false })

@@ -55,6 +55,8 @@ class Seldom extends Concurrency.RareSlot {
   /** Live runs of the tree; kept by the root of a sequential scheduler. */
   tree = 0
   ownsTree = false
+  /** How many waits of runs are for its end. */
+  expectedBy = 0
   /** Told that it is suspended. */
   away = false
   /** Stops what waits for a time on its behalf. */
@@ -192,13 +194,19 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
 
   // ─── admission
 
-  override get gate(): Concurrency.Counter | undefined {
-    const trees = this.core.limits.trees
-    return trees === undefined || this.treeRoot.rarely.ownsTree || this.settled !== undefined ? undefined : trees
+  /** Where trees take turns, one that a run waits for has not to wait for its turn: that run may be what the turn is waiting for. */
+  override expected(more: number): void {
+    const { admission, trees } = this.core.limits
+    if (trees === undefined || this.settled !== undefined) return
+    const before = this.rarely.expectedBy
+    this.set({ expectedBy: before + more })
+    const changes = before === 0 || before + more === 0
+    if (changes && this.treeRoot === this && !this.rarely.ownsTree) admission.reline(this)
   }
 
   resolve(): Concurrency.Needs | Concurrency.AdmissionReason {
-    return this.profile.resolve(this, this.treeRoot === this && !this.rarely.ownsTree, this.key)
+    const { expectedBy, ownsTree } = this.rarely
+    return this.profile.resolve(this, this.treeRoot === this && !ownsTree && expectedBy === 0, this.key)
   }
   lineFor(needs: Concurrency.Needs): Concurrency.Line {
     return this.profile.lineOf(needs, this.priority, this.key)
@@ -208,7 +216,11 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     this.cancelTimer()
     this.core.unqueued(this)
     if (this.settled !== undefined) return
-    if (this.treeRoot === this && this.core.limits.trees !== undefined) this.set({ ownsTree: true })
+    const { trees } = this.core.limits
+    if (trees !== undefined && this.treeRoot === this && !this.rarely.ownsTree) {
+      if (!this.needs!.counters.includes(trees)) trees.active++
+      this.set({ ownsTree: true })
+    }
     if (this.rarely.onReadmitted !== undefined) this.readmitted()
     else this.core.launch(this)
   }
