@@ -31,24 +31,23 @@ describe("law 6: waiting lends", () => {
         const order: Array<string> = []
         const say = (name: string) => Effect.sync(() => void order.push(name))
         const child = Effect.provideService(Task.make("child", say("child")), Scheduler.Scheduler, sequential)
-        const latch = yield* Latch.make()
-        const keeper = Task.make("keeper", Concurrency.withSlot({ tags: ["a"] })(Effect.andThen(latch.await, child)))
-        yield* Effect.gen(function*() {
-          const keeping = yield* Task.fork(keeper)
-          yield* quiet
-          const rooted = (name: string) =>
-            Effect.provideService(
-              Task.fork(Task.make(name, Concurrency.withSlot({ tags: ["a"] })(say(name)))),
-              Scheduler.Scheduler,
-              sequential
-            )
-          const roots = [yield* rooted("first"), yield* rooted("second")]
-          yield* quiet
-          yield* latch.open
-          yield* TaskRun.awaitAll([keeping, ...roots])
-          assert.deepStrictEqual(order, ["child", "first", "second"])
-        }).pipe(Effect.provide(beside))
-      }).pipe(Effect.provide(Scheduler.layerSequential), Effect.provide(Concurrency.layer({ tagLimits: { a: 1 } }))),
+        const [kept, asked] = [yield* Latch.make(), yield* Latch.make()]
+        const rooted = (name: string) =>
+          Task.fork(Task.make(name, Effect.andThen(kept.await, Concurrency.withSlot({ tags: ["a"] })(say(name)))))
+        const roots = [yield* rooted("first"), yield* rooted("second")]
+        const inside = Effect.andThen(kept.open, Effect.andThen(asked.await, child))
+        const keeping = yield* Effect.forkChild(
+          Task.make("keeper", Concurrency.withSlot({ tags: ["a"] })(inside)).pipe(Effect.provide(beside))
+        )
+        yield* quiet
+        assert.strictEqual((yield* usage("a")).waiting, 1)
+        yield* asked.open
+        yield* Fiber.join(keeping)
+        yield* TaskRun.awaitAll(roots)
+        assert.deepStrictEqual(order, ["child", "first", "second"])
+      }).pipe(
+        Effect.provide(Layer.provideMerge(Scheduler.layerSequential, Concurrency.layer({ tagLimits: { a: 1 } })))
+      ),
     2_000
   )
 
