@@ -49,19 +49,47 @@ it("the packed package runs a program", () => {
   assert.deepStrictEqual(stdout.split("\n").slice(-2), ["[2,4,6]", "true"], stderr)
 })
 
+it("the packed package runs jobs on threads and in processes", () => {
+  fs.writeFileSync(
+    path.join(project, "jobs.mjs"),
+    `import { Schema } from "effect"
+import { Job } from "tasklayer"
+export const Double = Job.make("double", { payload: { n: Schema.Number }, success: Schema.Number })`
+  )
+  fs.writeFileSync(
+    path.join(project, "entry.mjs"),
+    `import { Effect } from "effect"
+import { ThreadHost } from "tasklayer/threads"
+import { Double } from "./jobs.mjs"
+ThreadHost.run(Double.toLayer(({ n }) => Effect.succeed(2 * n)))`
+  )
+  const { stderr, stdout } = execute(`
+    import { Effect } from "effect"
+    import { ProcessRunner, ThreadRunner } from "tasklayer/threads"
+    import { Double } from "./jobs.mjs"
+    const options = { entry: new URL("./entry.mjs", import.meta.url), size: 1, spares: 0 }
+    for (const runner of [ThreadRunner.layer(options), ProcessRunner.layer(options)]) {
+      console.log(await Double.execute({ n: 21 }).pipe(Effect.provide(runner), Effect.runPromise))
+    }
+  `)
+  assert.deepStrictEqual(stdout.split("\n").filter((line) => /^\d+$/.test(line)), ["42", "42"], stderr)
+}, 60_000)
+
 it("the exports map shows the sub-paths and hides what is internal", () => {
   const { stderr, stdout } = execute(`
     import { existsSync } from "node:fs"
     const resolves = (name) => { try { return existsSync(new URL(import.meta.resolve(name))) } catch (error) { return error.code } }
-    for (const name of ["tasklayer/testing", "tasklayer/Scheduler", "tasklayer/package.json", "tasklayer/internal/anything", "tasklayer/index"]) {
+    for (const name of ["tasklayer/testing", "tasklayer/threads", "tasklayer/Scheduler", "tasklayer/package.json", "tasklayer/internal/anything", "tasklayer/threads/internal/Pool", "tasklayer/index"]) {
       console.log(name, resolves(name))
     }
   `)
   assert.deepStrictEqual(stdout.split("\n"), [
     "tasklayer/testing true",
+    "tasklayer/threads true",
     "tasklayer/Scheduler true",
     "tasklayer/package.json true",
     "tasklayer/internal/anything ERR_PACKAGE_PATH_NOT_EXPORTED",
+    "tasklayer/threads/internal/Pool ERR_PACKAGE_PATH_NOT_EXPORTED",
     "tasklayer/index ERR_PACKAGE_PATH_NOT_EXPORTED"
   ], stderr)
 })

@@ -37,11 +37,10 @@ export const threadPort = (): Port | undefined => {
     name,
     data,
     post: (message, transfer) => port.postMessage(message, transfer as ReadonlyArray<TransferListItem>),
-    onMessage: (listener, isIdle) =>
-      void port.on("message", (message: ToHost) => {
-        listener(message)
-        if (isIdle()) linger(port, bell, listener, isIdle)
-      }),
+    onMessage: (listener, isIdle) => {
+      const ear = new Ear(port, bell, listener, isIdle)
+      port.on("message", (message: ToHost) => ear.heard(message))
+    },
     close: () => port.close()
   }
 }
@@ -62,17 +61,35 @@ const LINGER_MILLIS = 1
 /** After so long the event loop has its turn, whatever there is to do. */
 const TURN_MILLIS = 10
 
-const linger = (
-  port: MessagePort,
-  bell: Bell,
-  listener: (message: ToHost) => void,
-  isIdle: () => boolean
-): void => {
-  const until = performance.now() + TURN_MILLIS
-  do {
-    const seen = Atomics.load(bell, 0)
-    const received = receiveMessageOnPort(port)
-    if (received !== undefined) listener(received.message)
-    else if (Atomics.wait(bell, 0, seen, LINGER_MILLIS) === "timed-out") return
-  } while (isIdle() && performance.now() < until)
+class Ear {
+  private readonly port: MessagePort
+  private readonly bell: Bell
+  private readonly listener: (message: ToHost) => void
+  private readonly isIdle: () => boolean
+  /** How many messages; as many as the bell was rung, there is none to receive. */
+  private count = 0
+
+  constructor(port: MessagePort, bell: Bell, listener: (message: ToHost) => void, isIdle: () => boolean) {
+    this.port = port
+    this.bell = bell
+    this.listener = listener
+    this.isIdle = isIdle
+  }
+
+  /** From the event loop, which is left out while one message follows the other. */
+  heard(message: ToHost): void {
+    this.pass(message)
+    const until = performance.now() + TURN_MILLIS
+    while (this.isIdle() && Atomics.wait(this.bell, 0, this.count, LINGER_MILLIS) !== "timed-out") {
+      const received = receiveMessageOnPort(this.port)
+      if (received === undefined) return
+      this.pass(received.message)
+      if (performance.now() >= until) return
+    }
+  }
+
+  private pass(message: ToHost): void {
+    this.count = (this.count + 1) | 0
+    this.listener(message)
+  }
 }
