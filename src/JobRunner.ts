@@ -49,12 +49,14 @@ export const layerLocal: Layer.Layer<Job.JobRunner | Job.Registry, never, Schedu
   })
 ).pipe(Layer.provideMerge(Job.layerRegistry))
 
-const crossed = (reply: Job.Reply): Job.Reply =>
-  reply._tag === "Success" ? { _tag: "Success", value: Job.crossed(reply.value) } : reply
+const crossed = (reply: Job.Reply): Job.Reply => Job.crossed(reply) as Job.Reply
 
 // ─── by name
 
-/** Runs a job on the runner in context. Of a name, the payload is encoded already. A handler is registered first, where there is a registry. */
+/**
+ * Runs a job on the runner in context. Of a name, the payload is encoded already, and so is what it succeeds or fails with. A handler is
+ * registered first, where there is a registry.
+ */
 export const execute = <R = never>(
   job: string | Job.AnyJob | Job.Handler<R>,
   payload: unknown,
