@@ -72,6 +72,22 @@ describe("by name", () => {
     }).pipe(Effect.provide(Layer.provideMerge(day, local))))
 })
 
+describe("a job that is not the one its handler is of", () => {
+  const Old = Job.make("job", { payload: { id: Schema.Number }, success: Schema.Number })
+  const New = Job.make("job", { payload: { name: Schema.String }, success: Schema.String })
+  const Same = Job.make("job", { payload: { id: Schema.Number }, success: Schema.Number })
+  const old = Old.toLayer(({ id }) => Effect.succeed(id + 1))
+
+  it.effect("is run where their schemas agree, and dies of the payload or the result where they do not", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* Same.execute({ id: 1 }), 2)
+      const exit = yield* Effect.exit(New.execute({ name: "one" }))
+      assert.include(String(Refusal.defect(exit)), `the payload of job "job" is invalid`)
+      const Other = Job.make("job", { payload: { id: Schema.Number }, success: Schema.String })
+      assert.include(String(Refusal.defect(yield* Effect.exit(Other.execute({ id: 1 })))), "Expected string")
+    }).pipe(Effect.provide(Layer.provideMerge(old, local))))
+})
+
 describe("a handler that is executed", () => {
   class Word extends Context.Service<Word, string>()("test/Word") {}
   const Say = Job.make("say", { payload: Schema.String, success: Schema.String })
