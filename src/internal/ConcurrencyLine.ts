@@ -272,6 +272,9 @@ export class Line {
   tail: Slot | undefined = undefined
   heap: Array<Slot> | undefined = undefined
   at: LineHeap | undefined = undefined
+  /** Its neighbours there, or its place in the heap. */
+  prev: Line | undefined = undefined
+  next: Line | undefined = undefined
   index = -1
   /** Among the lines somebody waits in. */
   place = -1
@@ -395,9 +398,14 @@ export const before = (a: Line, x: Slot, b: Line, y: Slot): boolean =>
 
 const lineBefore = (a: Line, b: Line): boolean => before(a, a.first!, b, b.first!)
 
-/** Lines parked at one counter with one weight, best head on top. */
+/**
+ * Lines parked at one counter with one weight: a list of those that came in order, which most do, as a key that was served ranks last among its
+ * like and so does a new one, and a heap of those that came before the last of these.
+ */
 export class LineHeap {
-  readonly lines: Array<Line> = []
+  private head: Line | undefined = undefined
+  private tail: Line | undefined = undefined
+  private readonly heap: Array<Line> = []
   readonly counter: Counter
   readonly weight: number
   constructor(counter: Counter, weight: number) {
@@ -406,62 +414,79 @@ export class LineHeap {
   }
   add(line: Line): void {
     line.at = this
-    line.virtual = line.key.virtual
-    line.index = this.lines.length
-    this.lines.push(line)
-    this.up(line.index)
     this.counter.parked++
+    this.put(line)
   }
   remove(line: Line): void {
-    const last = this.lines.pop()!
-    if (last !== line) {
-      this.lines[line.index] = last
-      last.index = line.index
-      this.moved(last)
-    }
+    this.take(line)
     line.at = undefined
-    line.index = -1
     this.counter.parked--
   }
   moved(line: Line): void {
-    line.virtual = line.key.virtual
-    this.down(line.index)
-    this.up(line.index)
+    this.take(line)
+    this.put(line)
   }
   /** The best line, after those whose key was served meanwhile have sunk to where they belong. */
   top(): Line | undefined {
     for (;;) {
-      const line = this.lines[0]
+      const first = this.heap.length === 0 ? undefined : this.heap[0]!
+      const head = this.head
+      const line = first === undefined ? head : head === undefined || lineBefore(first, head) ? first : head
       if (line === undefined || line.virtual === line.key.virtual) return line
       this.moved(line)
     }
   }
-  private up(index: number): void {
-    const lines = this.lines
-    const line = lines[index]!
+  private put(line: Line): void {
+    line.virtual = line.key.virtual
+    const tail = this.tail
+    if (tail !== undefined && !lineBefore(tail, line)) {
+      this.heap.push(line)
+      return this.up(line, this.heap.length - 1)
+    }
+    line.prev = tail
+    if (tail === undefined) this.head = line
+    else tail.next = line
+    this.tail = line
+  }
+  private take(line: Line): void {
+    const { index, next, prev } = line
+    if (index >= 0) {
+      line.index = -1
+      const last = this.heap.pop()!
+      if (last === line) return
+      this.down(last, index)
+      return this.up(last, last.index)
+    }
+    if (prev === undefined) this.head = next
+    else prev.next = next
+    if (next === undefined) this.tail = prev
+    else next.prev = prev
+    line.prev = line.next = undefined
+  }
+  private up(line: Line, index: number): void {
+    const heap = this.heap
     while (index > 0) {
       const up = (index - 1) >> 1
-      if (!lineBefore(line, lines[up]!)) break
-      lines[index] = lines[up]!
-      lines[index]!.index = index
+      if (!lineBefore(line, heap[up]!)) break
+      heap[index] = heap[up]!
+      heap[index]!.index = index
       index = up
     }
-    lines[index] = line
+    heap[index] = line
     line.index = index
   }
-  private down(index: number): void {
-    const lines = this.lines
-    const line = lines[index]!
+  private down(line: Line, index: number): void {
+    const heap = this.heap
     for (;;) {
       let down = 2 * index + 1
-      if (down >= lines.length) break
-      if (down + 1 < lines.length && lineBefore(lines[down + 1]!, lines[down]!)) down++
-      if (!lineBefore(lines[down]!, line)) break
-      lines[index] = lines[down]!
-      lines[index]!.index = index
+      if (down >= heap.length) break
+      if (down + 1 < heap.length && lineBefore(heap[down + 1]!, heap[down]!)) down++
+      if (!lineBefore(heap[down]!, line)) break
+      heap[index] = heap[down]!
+      heap[index]!.index = index
       index = down
     }
-    lines[index] = line
+    heap[index] = line
     line.index = index
   }
 }
