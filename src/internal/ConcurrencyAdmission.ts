@@ -102,7 +102,7 @@ export class Admission {
     let some = false
     for (let i = 0; i < needs.counters.length; i++) {
       const counter = needs.counters[i]!
-      if (counter.pace === undefined || counter.parked === 0) continue
+      if (counter.pace === undefined || counter.parked === 0 || counter.active >= counter.limit) continue
       this.touch(counter)
       some = true
     }
@@ -370,7 +370,7 @@ export class Admission {
     const heaps = counter.heaps
     for (let i = 0; i < heaps.length; i++) {
       const heap = heaps[i]!
-      const line = heap.lines.length === 0 ? undefined : heap.top()
+      const line = heap.top()
       if (line === undefined) continue
       const weight = counter.take(heap.weight)
       if (counter.active + weight > counter.limit && !(line.resume && weight > counter.limit)) {
