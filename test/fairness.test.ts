@@ -7,6 +7,8 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
+import { idleKey } from "../src/internal/ConcurrencyKeys.ts"
+import { Counter, Line, LineHeap, type Slot } from "../src/internal/ConcurrencyLine.ts"
 import { quiet } from "./suites/Quiet.ts"
 import * as Random from "./suites/Random.ts"
 import { tagOf, usage } from "./suites/Reading.ts"
@@ -488,4 +490,66 @@ describe("a run that needs the whole pool", () => {
       assert.isAtLeast(started, 0)
       yield* Fiber.interrupt(feeder)
     }).pipe(Effect.provide(pool(4, { interruptTimeout: 0 }))))
+})
+
+describe("lines that wait at a limit", () => {
+  it("the best is that which a search of all finds, whatever comes, goes, is served or gets an older first", () => {
+    for (let round = 0; round < 300; round++) {
+      const counter = new Counter("tag", "tag", 1, false)
+      const heap = new LineHeap(counter, 1)
+      const parked: Array<Line> = []
+      const alike = random.chance(0.5)
+      // Some keys have several lines: those that were not served with the others sink once they are on top.
+      const keys = Array.from({ length: random.int(1, 12) }, (_, i) => ({
+        name: `${i}`,
+        waiting: 1,
+        virtual: 0,
+        weight: alike ? 1 : random.int(1, 3)
+      }))
+      let seq = 1_000_000
+      const asks = (line: Line, seq: number) => {
+        line.first = { rootSeq: random.chance(0.8) ? seq : random.int(0, seq), depth: random.int(0, 2), seq } as Slot
+      }
+      const rank = (line: Line) => {
+        const { depth, rootSeq, seq } = line.first!
+        return [line.resume ? 0 : 1, line.priority, line.key.virtual, rootSeq, -depth, seq]
+      }
+      const isBefore = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) => {
+        const at = a.findIndex((n, i) => n !== b[i])
+        return at >= 0 && a[at]! < b[at]!
+      }
+      for (let step = 0; step < 200; step++) {
+        const dice = random.next()
+        if (dice < 0.4 || parked.length === 0) {
+          const resume = !alike && random.chance(0.1)
+          const key = resume ? idleKey : random.pick(keys)
+          const line = new Line(
+            { counters: [counter], weights: [1], holds: false },
+            resume,
+            alike ? 20 : random.int(0, 2),
+            key
+          )
+          asks(line, seq++)
+          heap.add(line)
+          parked.push(line)
+        } else if (dice < 0.5) {
+          const [line] = parked.splice(random.int(0, parked.length - 1), 1)
+          heap.remove(line!)
+        } else if (dice < 0.6) {
+          const line = random.pick(parked)
+          asks(line, random.chance(0.5) ? seq++ : random.int(0, 999_999))
+          heap.moved(line)
+        } else {
+          const best = heap.top()!
+          const expected = parked.reduce((a, b) => isBefore(rank(b), rank(a)) ? b : a)
+          assert.deepStrictEqual(rank(best), rank(expected))
+          const key = keys.find((one) => one === best.key)
+          if (key !== undefined) key.virtual += 1 / key.weight
+          asks(best, seq++)
+          heap.moved(best)
+        }
+        assert.strictEqual(counter.parked, parked.length)
+      }
+    }
+  })
 })
