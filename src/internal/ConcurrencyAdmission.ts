@@ -340,11 +340,9 @@ export class Admission {
   private park(line: Line, counter: Counter): void {
     const at = line.needs.counters.indexOf(counter)
     const weight = line.needs.weights[at] ?? 1
-    let heap = counter.heaps.length === 1 && counter.heaps[0]!.weight === weight ? counter.heaps[0]! : undefined
-    if (heap === undefined) {
-      heap = counter.heaps.find((one) => one.weight === weight)
-      if (heap === undefined) counter.heaps.push(heap = new LineHeap(counter, weight))
-    }
+    let heap = counter.heap
+    while (heap !== undefined && heap.weight !== weight) heap = heap.next
+    heap ??= new LineHeap(counter, weight)
     heap.add(line)
     if (counter.pace !== undefined) this.wakeAt(counter, line)
     if (counter.active < counter.limit && weight > 1) this.overtaking.contend(line, counter)
@@ -367,9 +365,7 @@ export class Admission {
 
   private best(counter: Counter): Line | undefined {
     let best: Line | undefined
-    const heaps = counter.heaps
-    for (let i = 0; i < heaps.length; i++) {
-      const heap = heaps[i]!
+    for (let heap = counter.heap; heap !== undefined; heap = heap.next) {
       const line = heap.top()
       if (line === undefined) continue
       const weight = counter.take(heap.weight)

@@ -152,8 +152,7 @@ export class FairKey implements Key {
     if (needs === this.lastNeeds) return this.lastUnder!
     let found = this.needs?.get(needs)
     if (found === undefined) {
-      const counters = [...needs.counters, this.cap]
-      found = { counters, weights: this.clock!.weightsUnder(needs, weight), holds: needs.holds }
+      found = new KeyNeeds(needs, this.cap, this.clock!.weightsUnder(needs, weight))
       if (this.lastNeeds !== undefined) {
         const all = this.needs ??= new Map([[this.lastNeeds, this.lastUnder!]])
         // Only the newest are asked for: the others belong to limits that have changed.
@@ -180,6 +179,21 @@ export class FairKey implements Key {
   /** Nothing is running under its cap. */
   idle(): void {
     this.clock!.idle(this)
+  }
+}
+
+/**
+ * What is asked for, and the cap. No object literal, as a `Counter` has no array of its own: where many keys wait when the engine looks, it takes
+ * what literals make for long-lived, and puts them, and what is made beside them, where only a full collection finds them.
+ */
+class KeyNeeds implements Needs {
+  readonly counters: ReadonlyArray<Counter>
+  readonly weights: ReadonlyArray<number>
+  readonly holds: boolean
+  constructor(needs: Needs, cap: Counter, weights: ReadonlyArray<number>) {
+    this.counters = [...needs.counters, cap]
+    this.weights = weights
+    this.holds = needs.holds
   }
 }
 

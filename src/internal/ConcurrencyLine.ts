@@ -12,8 +12,8 @@ export type CounterKind = "pool" | "class" | "tag" | "task" | "key" | "share" | 
 export class Counter {
   active = 0
   waiting = 0
-  /** Lines parked here, one heap a weight. */
-  readonly heaps: Array<LineHeap> = []
+  /** Lines parked here: the first of its heaps, one a weight. */
+  heap: LineHeap | undefined = undefined
   parked = 0
   dirty = false
   removed = false
@@ -408,9 +408,13 @@ export class LineHeap {
   private readonly heap: Array<Line> = []
   readonly counter: Counter
   readonly weight: number
+  /** That of another weight. */
+  readonly next: LineHeap | undefined
   constructor(counter: Counter, weight: number) {
     this.counter = counter
     this.weight = weight
+    this.next = counter.heap
+    counter.heap = this
   }
   add(line: Line): void {
     line.at = this
