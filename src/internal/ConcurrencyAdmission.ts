@@ -50,7 +50,9 @@ export class Admission {
   /** A wait that had an end may have none now. */
   tightened = false
   private readonly dirty: Array<Counter> = []
+  /** In turns with another: one made for every grant ends up where only a full collection finds it. */
   private granted: Array<Slot> = []
+  private spare: Array<Slot> = []
   private draining = false
   private paused = 0
   private flushing = false
@@ -474,7 +476,7 @@ export class Admission {
     this.flushing = true
     while (this.granted.length > 0 || this.todo.length > 0) {
       const granted = this.granted
-      this.granted = []
+      this.granted = this.spare
       for (let i = 0; i < granted.length; i++) {
         const slot = granted[i]!
         const retaker = slot.retaker
@@ -483,6 +485,8 @@ export class Admission {
           retaker.proceed()
         } else slot.start()
       }
+      granted.length = 0
+      this.spare = granted
       if (this.todo.length > 0) { for (const f of this.todo.splice(0)) f() }
     }
     this.flushing = false
