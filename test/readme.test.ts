@@ -23,7 +23,8 @@ const fences = pages.flatMap((page) => {
 const local = (code: string) =>
   code.replaceAll(
     /(from|import) "tasklayer(?:\/([\w/]+))?"/g,
-    (_, word, module = "index") => `${word} "../../src/${module === "testing" || module === "threads" ? `${module}/index` : module}.ts"`
+    (_, word, module = "index") =>
+      `${word} "../../src/${module === "testing" || module === "threads" ? `${module}/index` : module}.ts"`
   )
 
 describe.concurrent("docs", () => {

@@ -135,8 +135,7 @@ export class Lending {
     const own = needs?.counters.find((one) => current(one) === counter)
     if (needs === undefined || own === undefined || skipped(slot, own)) return false
     const away = slot.phase === Away || slot.phase === Retaking
-    if (slot.phase !== Held && !(away && this.persists(slot, own))) return false
-    // First: those who ask again below must not find it holding what is taken from it.
+    if (slot.phase !== Held && !(away && this.persists(slot, own))) return false // First: those who ask again below must not find it holding what is taken from it.
     ;(slot.skips ??= []).push(own)
     ;(slot.revoked ??= []).push(own)
     const share = slot.shares?.get(own)
