@@ -135,9 +135,10 @@ export class Lending {
     const own = needs?.counters.find((one) => current(one) === counter)
     if (needs === undefined || own === undefined || skipped(slot, own)) return false
     const away = slot.phase === Away || slot.phase === Retaking
-    if (slot.phase !== Held && !(away && this.persists(slot, own))) return false // First: those who ask again below must not find it holding what is taken from it.
-    ;(slot.skips ??= []).push(own)
-    ;(slot.revoked ??= []).push(own)
+    if (slot.phase !== Held && !(away && this.persists(slot, own))) return false
+    // First: those who ask again below must not find it holding what is taken from it.
+    slot.skips = [...slot.skips ?? [], own]
+    slot.revoked = [...slot.revoked ?? [], own]
     const share = slot.shares?.get(own)
     if (share !== undefined) {
       slot.shares!.delete(own)
