@@ -47,6 +47,13 @@ const crashOf = (exit: Exit.Exit<unknown, unknown>): Job.JobCrashedError => {
   return defect
 }
 
+/** Threads come and go when they do: looks until it is so. */
+const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, is: (a: A) => boolean): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    effect,
+    (a) => is(a) ? Effect.succeed(a) : Effect.andThen(TestClock.withLive(Effect.sleep(5)), eventually(effect, is))
+  )
+
 const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
   Effect.suspend(() => {
     const start = performance.now()
@@ -223,6 +230,30 @@ layer(threads({ size: 2, id: "t" }), { timeout: 60_000 })("a job on a thread", (
       assert.deepStrictEqual([reversed.length, reversed[0], reversed[999]], [1000, 999 % 256, 0])
     }))
 
+  it.effect("that forks a job sees its handle: identity, state, end; and may interrupt it", () =>
+    Effect.gen(function*() {
+      const [began, until] = [cell(), cell()]
+      assert.deepStrictEqual(yield* jobs.Watch.execute({ began, until }), [
+        "watched hold watched true true",
+        "Running",
+        "Running",
+        "Interrupted",
+        "failure"
+      ])
+    }))
+
+  it.effect("that executes a job with a key joins the run of that key that there is", () =>
+    Effect.gen(function*() {
+      const [began, until] = [cell(), cell()]
+      const payload = { name: "one", began, until }
+      const first = yield* begin(began, jobs.Single.fork(payload))
+      const second = yield* jobs.Second.fork(payload)
+      yield* eventually(second.state, ({ _tag }) => _tag === "Suspended")
+      Cells.add(cells, until)
+      assert.strictEqual(yield* TaskRun.join(second), yield* TaskRun.join(first))
+      assert.strictEqual(Cells.get(cells, began), 1)
+    }))
+
   it.effect("copies what another attempt may need, and what cannot be moved", () =>
     Effect.gen(function*() {
       const bytes = Uint8Array.from([1, 2, 3])
@@ -274,83 +305,98 @@ describe("a crowd of threads", () => {
   )
 })
 
-layer(threads({ size: 1, id: "n" }), { timeout: 60_000 })("a job that executes jobs, on one thread", (it) => {
-  it.effect("waits for them as any run does: its slot is lent, and they have threads of their own", () =>
-    Effect.gen(function*() {
-      assert.strictEqual(yield* jobs.Chain.execute({ depth: 2 }), 2)
-      const [began, until] = [cell(), cell(2)]
-      const twins = yield* jobs.Twins.fork({ began, until })
-      yield* Cells.reached(cells, began, 1)
-      const { active, allocated, suspended } = yield* ThreadRunner.stats
-      assert.deepStrictEqual({ active, allocated, suspended }, { active: 1, allocated: 1, suspended: 1 })
-      assert.strictEqual((yield* twins.state)._tag, "Suspended")
-      Cells.add(cells, until)
-      yield* Cells.reached(cells, began, 2)
-      assert.strictEqual((yield* twins.state)._tag, "Suspended")
-      Cells.add(cells, until + 1)
-      yield* TaskRun.join(twins)
-    }))
-
-  it.effect("is their parent", () =>
-    Effect.gen(function*() {
-      const journal = Journal.make()
-      const { scheduler } = yield* ThreadRunner.ThreadRunner
-      const run = yield* jobs.Chain.fork({ depth: 1 })
-      const children: Array<unknown> = []
-      while (children.length === 0) {
-        yield* Effect.yieldNow
-        for (const other of yield* scheduler.runs) {
-          if (other.id !== run.id) children.push([other.name, other.parent, other.root])
-        }
-      }
-      assert.deepStrictEqual(children, [["chain", run.id, run.id]])
-      yield* TaskRun.join(run)
-      assert.deepStrictEqual(journal.events, [])
-    }))
-
-  for (const forks of [false, true]) {
-    const parent = (job: string, payload: Schema.Json) => jobs.Parent.execute({ job, payload, forks })
-    it.effect(`sees how they end, ${forks ? "forked" : "executed"} by name`, () =>
+layer(threads({ size: 1, id: "n", tagLimits: { closed: 0 } }), { timeout: 60_000 })(
+  "a job that executes jobs, on one thread",
+  (it) => {
+    it.effect("waits for them as any run does: its slot is lent, and they have threads of their own", () =>
       Effect.gen(function*() {
-        assert.strictEqual(yield* parent("add", { a: 1, b: 2 }), "3")
-        assert.include(yield* parent("fail", { why: "not today" }), `"why":"not today"`)
-        assert.include(yield* parent("die", { why: "broken" }), "broken")
-        assert.include(yield* parent("abort", { why: "not needed" }), "TaskAborted")
-        assert.include(yield* parent("nothing", {}), "UnknownJobError")
-        assert.include(yield* parent("add", { a: 1 }), "InvalidPayloadError")
-        assert.include(yield* parent("crash", { how: "exit" }), "exited with code 7")
-        assert.strictEqual(yield* parent("flaky", { cell: cell(), after: 2 }), "2")
+        assert.strictEqual(yield* jobs.Chain.execute({ depth: 2 }), 2)
+        const [began, until] = [cell(), cell(2)]
+        const twins = yield* jobs.Twins.fork({ began, until })
+        yield* Cells.reached(cells, began, 1)
+        const { active, allocated, suspended } = yield* ThreadRunner.stats
+        assert.deepStrictEqual({ active, allocated, suspended }, { active: 1, allocated: 1, suspended: 1 })
+        assert.strictEqual((yield* twins.state)._tag, "Suspended")
+        Cells.add(cells, until)
+        yield* Cells.reached(cells, began, 2)
+        assert.strictEqual((yield* twins.state)._tag, "Suspended")
+        Cells.add(cells, until + 1)
+        yield* TaskRun.join(twins)
+      }))
+
+    it.effect("is their parent", () =>
+      Effect.gen(function*() {
+        const journal = Journal.make()
+        const { scheduler } = yield* ThreadRunner.ThreadRunner
+        const run = yield* jobs.Chain.fork({ depth: 1 })
+        const children: Array<unknown> = []
+        while (children.length === 0) {
+          yield* Effect.yieldNow
+          for (const other of yield* scheduler.runs) {
+            if (other.id !== run.id) children.push([other.name, other.parent, other.root])
+          }
+        }
+        assert.deepStrictEqual(children, [["chain", run.id, run.id]])
+        yield* TaskRun.join(run)
+        assert.deepStrictEqual(journal.events, [])
+      }))
+
+    for (const forks of [false, true]) {
+      const parent = (job: string, payload: Schema.Json) => jobs.Parent.execute({ job, payload, forks })
+      it.effect(`sees how they end, ${forks ? "forked" : "executed"} by name`, () =>
+        Effect.gen(function*() {
+          assert.strictEqual(yield* parent("add", { a: 1, b: 2 }), "3")
+          assert.include(yield* parent("fail", { why: "not today" }), `"why":"not today"`)
+          assert.include(yield* parent("die", { why: "broken" }), "broken")
+          assert.include(yield* parent("abort", { why: "not needed" }), "TaskAborted")
+          assert.include(yield* parent("nothing", {}), "UnknownJobError")
+          assert.include(yield* parent("add", { a: 1 }), "InvalidPayloadError")
+          assert.include(yield* parent("crash", { how: "exit" }), "exited with code 7")
+          assert.strictEqual(yield* parent("flaky", { cell: cell(), after: 2 }), "2")
+        }))
+    }
+
+    it.effect("has them retried by its own policy, and hears of their progress", () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* jobs.Foreman.execute({ cell: cell() }), { attempts: 3, progress: [1, 2, 3] })
+      }))
+
+    it.effect("is told what cannot be, typed where it asks for that", () =>
+      Effect.gen(function*() {
+        const [began, until] = [cell(), cell()]
+        const run = yield* begin(began, jobs.Optimist.fork({ began, until }))
+        yield* TestClock.adjust("1 minute")
+        const [executed, forked, late] = yield* TaskRun.join(run)
+        for (const told of [executed, forked]) {
+          assert.include(told, `AdmissionError: "add" was not admitted: the limit of "closed" is 0`)
+        }
+        assert.include(late, "TimeoutError: timed out after 1m")
+      }))
+
+    it.effect("that would wait for itself is told so", () =>
+      Effect.gen(function*() {
+        const defect = Refusal.defect(yield* Effect.exit(jobs.Ouroboros.execute(undefined)))
+        assert.include(String(defect), "it would wait for ever")
+      }))
+
+    it.effect("ends them with it: interrupted, killed, or crashed", () =>
+      Effect.gen(function*() {
+        const { scheduler } = yield* ThreadRunner.ThreadRunner
+        for (const how of ["wait", "spin", "exit"] as const) {
+          const [began, ready] = [cell(), cell()]
+          const run = yield* jobs.Neglect.fork({ began, how, ready })
+          yield* Cells.reached(cells, ready, 1)
+          const [child] = (yield* scheduler.runs).filter(({ parent }) => parent === run.id)
+          if (how !== "exit") yield* run.interrupt
+          const exit = yield* run.exit
+          if (how === "exit") assert.strictEqual(crashOf(exit).exitCode, 3)
+          else assert.isTrue(Refusal.interrupted(exit))
+          assert.strictEqual(yield* outcomeOf(child!), "Interrupted")
+        }
+        assert.deepStrictEqual(yield* scheduler.runs, [])
       }))
   }
-
-  it.effect("has them retried by its own policy, and hears of their progress", () =>
-    Effect.gen(function*() {
-      assert.deepStrictEqual(yield* jobs.Foreman.execute({ cell: cell() }), { attempts: 3, progress: [1, 2, 3] })
-    }))
-
-  it.effect("that would wait for itself is told so", () =>
-    Effect.gen(function*() {
-      const defect = Refusal.defect(yield* Effect.exit(jobs.Ouroboros.execute(undefined)))
-      assert.include(String(defect), "it would wait for ever")
-    }))
-
-  it.effect("ends them with it: interrupted, killed, or crashed", () =>
-    Effect.gen(function*() {
-      const { scheduler } = yield* ThreadRunner.ThreadRunner
-      for (const how of ["wait", "spin", "exit"] as const) {
-        const [began, ready] = [cell(), cell()]
-        const run = yield* jobs.Neglect.fork({ began, how, ready })
-        yield* Cells.reached(cells, ready, 1)
-        const [child] = (yield* scheduler.runs).filter(({ parent }) => parent === run.id)
-        if (how !== "exit") yield* run.interrupt
-        const exit = yield* run.exit
-        if (how === "exit") assert.strictEqual(crashOf(exit).exitCode, 3)
-        else assert.isTrue(Refusal.interrupted(exit))
-        assert.strictEqual(yield* outcomeOf(child!), "Interrupted")
-      }
-      assert.deepStrictEqual(yield* scheduler.runs, [])
-    }))
-})
+)
 
 describe("what a thread says", () => {
   it.effect("is logged under the run: by its loggers, with its annotations, at the level it was said at", () => {
@@ -493,13 +539,6 @@ describe("the threads of a runner", () => {
     spares,
     suspended
   }))
-  /** Threads come and go when they do: looks until it is so. */
-  const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, is: (a: A) => boolean): Effect.Effect<A, E, R> =>
-    Effect.flatMap(
-      effect,
-      (a) => is(a) ? Effect.succeed(a) : Effect.andThen(TestClock.withLive(Effect.sleep(5)), eventually(effect, is))
-    )
-
   it.effect(
     "are as many as are needed, up to maxSize, and end when they were idle for keepAlive",
     () =>

@@ -11,15 +11,13 @@ import type * as JobRunner from "../../JobRunner.ts"
 import type * as TaskRun from "../../TaskRun.ts"
 import { encodeEnd, encodeState } from "./Ends.ts"
 import type { Host } from "./Host.ts"
-import type { Pool } from "./Pool.ts"
-import { rawOf } from "./Unseen.ts"
+import { plainOf, rawOf } from "./Unseen.ts"
 import type { About, Answer, Ask, Submission } from "./Wire.ts"
 
 /** It is done in the context of the run: its children have its lineage, and its waits lend its slot. */
 export class Asks {
   /** How many of its fibers wait for other runs. */
   waits = 0
-  private readonly pool: Pool
   private readonly call: number
   private readonly given: JobRunner.Call
   private readonly context: Context.Context<never>
@@ -30,8 +28,7 @@ export class Asks {
   private queried = 0
   private isOver = false
 
-  constructor(pool: Pool, call: number, given: JobRunner.Call, context: Context.Context<never>, host: Host) {
-    this.pool = pool
+  constructor(call: number, given: JobRunner.Call, context: Context.Context<never>, host: Host) {
     this.call = call
     this.given = given
     this.context = context
@@ -113,15 +110,19 @@ export class Asks {
 
   /** One of those it forked, or its own. */
   private find(id: string): Forked {
-    return this.forked.get(id) ?? { run: this.given.run, job: raw }
+    return this.forked.get(id) ?? { run: this.given.run, job: plainOf(this.given.job) }
   }
 
-  /** What is known of it here, and what the host answers for. */
-  private jobOf(request: number, { idempotencyKey, job, retries, retryCrashes }: Submission): Job.AnyJob {
-    return idempotencyKey === undefined && !retries
-      ? this.pool.raw(job)
+  /** What is said of it, and what the host answers for. */
+  private jobOf(
+    request: number,
+    { idempotencyKey, job, limit, retries, retryCrashes, timeout }: Submission
+  ): Job.AnyJob {
+    return !retries && idempotencyKey === undefined && timeout === undefined && limit === undefined
+      ? plainOf(job)
       : rawOf(job, {
-        timeout: this.pool.jobs.get(job)?.timeout,
+        timeout,
+        limit,
         retryCrashes,
         retry: retries ? this.retryOf(request) : undefined,
         idempotencyKey: idempotencyKey === undefined ? undefined : () => idempotencyKey
@@ -141,7 +142,7 @@ export class Asks {
   private retryOf(request: number): Schedule.Schedule<unknown, unknown> {
     return Schedule.fromStep(
       Effect.succeed((_now: number, error: unknown) =>
-        Effect.flatMap(encodeEnd(raw, Exit.fail(error)), (end) =>
+        Effect.flatMap(encodeEnd(plainOf(""), Exit.fail(error)), (end) =>
           Effect.flatMap(
             this.query(request, { _tag: "Retry", end }),
             (delay) =>
@@ -171,8 +172,6 @@ interface Forked {
   readonly job: Job.AnyJob
 }
 
-const raw = rawOf("", {})
-
 const done: Answer = { _tag: "Done" }
 const over: Answer = { _tag: "Over" }
 
@@ -180,4 +179,4 @@ const ended = (job: Job.AnyJob, exit: Exit.Exit<unknown, unknown>): Effect.Effec
   Effect.map(encodeEnd(job, exit), (end) => ({ _tag: "End", end }))
 
 const not = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<Answer> =>
-  Effect.map(encodeEnd(raw, exit), (end) => ({ _tag: "Not", end }))
+  Effect.map(encodeEnd(plainOf(""), exit), (end) => ({ _tag: "Not", end }))

@@ -141,7 +141,7 @@ export class Call {
       case "SpanEnded":
         return this.spans?.ended(message)
       case "Request":
-        this.asks ??= new Asks(this.pool, this.id, this.given, this.context, this.host!)
+        this.asks ??= new Asks(this.id, this.given, this.context, this.host!)
         return this.asks.asked(message.request, message.ask)
       case "Cancel":
         return this.asks?.cancel(message.request)

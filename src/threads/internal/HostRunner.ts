@@ -12,7 +12,7 @@ import { decodeEnd } from "./Ends.ts"
 import { HostRun } from "./HostRun.ts"
 import { movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
-import { rawOf } from "./Unseen.ts"
+import { plainOf } from "./Unseen.ts"
 import type { About, Answer, Ask, End, Submission } from "./Wire.ts"
 
 /** What is asked of the runner and not answered yet. */
@@ -135,8 +135,8 @@ export class CallRunner implements Job.Runner {
   ): Effect.Effect<{ readonly answer: Answer; readonly job: Job.AnyJob }, Job.SubmitError> {
     const name = typeof named === "string" ? named : named.name
     const registered = this.host.find(name)
-    const job = typeof named !== "string" ? named : byName(name)
-    const { idempotencyKey, retry, retryCrashes } = typeof named !== "string"
+    const job = typeof named !== "string" ? named : plainOf(name)
+    const { idempotencyKey, limit, retry, retryCrashes, timeout } = typeof named !== "string"
       ? named.options
       : registered?.job.options ?? {}
     return Effect.gen({ self: this }, function*() {
@@ -153,7 +153,9 @@ export class CallRunner implements Job.Runner {
       const submission: Submission = {
         job: name,
         payload: encoded,
-        options: { ...rest, ...inMillis(rest.admissionTimeout) },
+        options: { ...rest, admissionTimeout: millisOf(rest.admissionTimeout) },
+        timeout: millisOf(timeout),
+        limit,
         idempotencyKey: idempotencyKey?.(value),
         retries: retry !== undefined,
         retryCrashes: retryCrashes === true,
@@ -201,18 +203,10 @@ const scheduleOf = (retry: NonNullable<Job.Options<any>["retry"]>): Schedule.Sch
   return Schedule.while(schedule, (step) => Effect.sync(() => goesOn(step as never)))
 }
 
-const raws = new Map<string, Job.AnyJob>()
-
-const byName = (name: string): Job.AnyJob => {
-  let job = raws.get(name)
-  if (job === undefined) raws.set(name, job = rawOf(name, {}))
-  return job
-}
-
 /** What is no duration stays what it is, for the runner to refuse. */
-const inMillis = (input: Duration.Input | undefined): { readonly admissionTimeout?: Duration.Input } =>
-  input === undefined ? {} : {
-    admissionTimeout: Option.match(Duration.fromInput(input), { onNone: () => input, onSome: Duration.toMillis })
-  }
+const millisOf = (input: Duration.Input | undefined): Duration.Input | undefined =>
+  input === undefined
+    ? undefined
+    : Option.match(Duration.fromInput(input), { onNone: () => input, onSome: Duration.toMillis })
 
 const nothing: ReadonlyArray<unknown> = []

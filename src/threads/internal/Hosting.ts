@@ -22,7 +22,7 @@ import { isDone, movable } from "./Movable.ts"
 import type { Port } from "./Port.ts"
 import { putEnv } from "./ProcessEnv.ts"
 import * as Spans from "./Spans.ts"
-import { rawOf } from "./Unseen.ts"
+import { plainOf } from "./Unseen.ts"
 import { isRun, type Run, type ToHost, type Usual } from "./Wire.ts"
 
 /** What the runner was given as `data`. */
@@ -147,7 +147,7 @@ class Hosting {
   /** The entry is not what it was when the first host started. */
   private unknown(call: number, job: string): void {
     const error = new Job.UnknownJobError({ job, known: this.registry.names })
-    const reply = Effect.runSync(Job.encodeExit(rawOf(job, {}), Exit.die(error)))
+    const reply = Effect.runSync(Job.encodeExit(plainOf(job), Exit.die(error)))
     this.port.post([call, undefined, reply], nothing)
   }
 

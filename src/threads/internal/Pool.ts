@@ -7,13 +7,13 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { AnyJob, JobCrashedError, JobInfo, Reply } from "../../Job.ts"
+import type { JobCrashedError, JobInfo, Reply } from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
 import { Call } from "./Call.ts"
 import type { Gone, Start } from "./Carrier.ts"
 import { Host, later, type Phase } from "./Host.ts"
 import { HostStartError, type StartReason } from "./HostErrors.ts"
-import { checkedOf, rawOf } from "./Unseen.ts"
+import { checkedOf } from "./Unseen.ts"
 import type { Env } from "./Wire.ts"
 
 export interface PoolOptions {
@@ -63,7 +63,6 @@ export class Pool {
   private reclaiming: NodeJS.Timeout | undefined
   /** The size was lowered, and there may be more than that: they end as they become free. */
   private shrinking = false
-  private readonly raws = new Map<string, AnyJob>()
   private readonly found = new WeakMap<JobInfo, JobRunner.Found>()
   private onOpen: ((failure?: HostStartError) => void) | undefined
   private onEmpty: (() => void) | undefined
@@ -128,13 +127,6 @@ export class Pool {
   leave(call: Call): void {
     const index = this.waiting.indexOf(call)
     if (index >= 0) this.waiting.splice(index, 1)
-  }
-
-  /** A job as its hosts submit it: encoded there. */
-  raw(name: string): AnyJob {
-    let job = this.raws.get(name)
-    if (job === undefined) this.raws.set(name, job = rawOf(name, { timeout: this.jobs.get(name)?.timeout }))
-    return job
   }
 
   /** What is known of a job to whoever has its name alone. */

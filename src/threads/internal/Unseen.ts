@@ -14,6 +14,15 @@ const Raw = Schema.Any.annotate({
 export const rawOf = (name: string, options: Job.Options<any>): Job.AnyJob =>
   Job.make(name, { ...options, payload: Raw, success: Raw, error: Raw } as {}) as Job.AnyJob
 
+const plain = new Map<string, Job.AnyJob>()
+
+/** One without options; of each name the same. */
+export const plainOf = (name: string): Job.AnyJob => {
+  let job = plain.get(name)
+  if (job === undefined) plain.set(name, job = rawOf(name, {}))
+  return job
+}
+
 /** Its payloads are checked by their JSON Schema, as far as that can be followed. */
 export const checkedOf = (info: Job.JobInfo): Job.AnyJob => {
   const payload = Raw.check(Schema.makeFilter((value) => isJson(value) ? problemOf(value) : undefined))

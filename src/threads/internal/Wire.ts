@@ -1,4 +1,6 @@
 /** What a runner and its hosts say to each other. Everything here can be cloned. */
+import type * as Duration from "effect/Duration"
+import type { Limit } from "../../Concurrency.ts"
 import type { ExecuteOptions, JobInfo, Reply } from "../../Job.ts"
 import type * as RunEvent from "../../RunEvent.ts"
 import type { WaitReason } from "../../TaskRun.ts"
@@ -142,6 +144,9 @@ export interface Submission {
   readonly job: string
   readonly payload: unknown
   readonly options: Omit<ExecuteOptions, "onProgress">
+  /** Of each attempt, in milliseconds. */
+  readonly timeout: Duration.Input | undefined
+  readonly limit: Limit | undefined
   readonly idempotencyKey?: string | undefined
   /** Whether another attempt follows is asked of the host. */
   readonly retries: boolean
