@@ -35,7 +35,7 @@ export interface LayerOptions extends Supervisor.Budget, Concurrency.SharingOpti
    * makes its own Concurrency puts them there, where `Concurrency.read` and `create` find them.
    */
   readonly tagLimits?: Concurrency.TagLimits | undefined
-  /** How many runs may wait. Default: no bound. Children of accepted runs are never held back. */
+  /** How many runs may wait; with `"suspend"` 0 is as 1. Default: no bound. Children of accepted runs are never held back. */
   readonly maxQueued?: number | undefined
   /** What a submitter meets when the queue is full: it is suspended (the default), or the run is refused with reason `QueueFull`. */
   readonly whenQueueFull?: "suspend" | "fail" | undefined
@@ -316,9 +316,15 @@ const makeService = (core: Core): Scheduler["Service"] => ({
     ? (effect, options) =>
       Effect.flatMap(inlineFork(core, effect, options), (run) => (run.observed = true, run.settled!)) as never
     : (effect, options) =>
-      Effect.withFiber((fiber) =>
-        core.fork(fiber, effect, options, true, (run) => joinOwned(fiber.context, run))
-      ) as never,
+      Effect.suspend(() => {
+        let run: Run<any, any> | undefined
+        const joined = Effect.withFiber((fiber) =>
+          core.fork(fiber, effect, options, true, (submitted) => joinOwned(fiber.context, run = submitted))
+        )
+        // Around the submission: who is interrupted in the instant after it takes the run along, too.
+        return Effect.onExitPrimitive(joined, () =>
+          run === undefined || run.settled !== undefined ? undefined : run.interrupt)
+      }) as never,
   events: core.events.stream,
   stats: core.stats,
   resize: (maxParallelism) => core.resize(maxParallelism),

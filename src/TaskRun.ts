@@ -221,6 +221,8 @@ export abstract class Handle<A, E> extends Concurrency.Slot implements TaskRun<A
     }
     // The commonest wait, of a fiber outside every run: nothing is lent and no cycle can close.
     return Effect.callback((resume) => {
+      // The fiber may have yielded since, and the run settled.
+      if (this.settled !== undefined) return resume(this.settled)
       const done = () => resume(this.settled!)
       this.late = added(this.late, done)
       return Effect.sync(() => {

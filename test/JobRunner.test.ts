@@ -408,7 +408,7 @@ describe("idempotencyKey", () => {
   for (const [title, options] of Object.entries({ "": {}, ", with no room": { maxParallelism: 1, maxQueued: 0 } })) {
     it.effect(`survives interruption at every instant, its own and others'${title}`, () =>
       Effect.gen(function*() {
-        for (const ops of [4, 7, 2048]) {
+        for (const ops of [4, 5, 7, 2048]) {
           for (let turn = 0; turn < 40; turn++) {
             const gauge = Gauge.make()
             const Keyed = Job.make("keyed", {

@@ -60,10 +60,12 @@ export class Core {
     this.limits = limits
     this.budget = Supervisor.checkBudget(where, options)
     this.members = new Supervisor.Members(this.id)
-    this.maxQueued = options.maxQueued === undefined
+    this.failsWhenFull = checkWhenQueueFull(where, options.whenQueueFull) === "fail"
+    const most = options.maxQueued === undefined
       ? Infinity
       : Concurrency.checkLimit(where, "maxQueued", 0, options.maxQueued)
-    this.failsWhenFull = checkWhenQueueFull(where, options.whenQueueFull) === "fail"
+    // Submitters are let in as runs leave the queue: without a place there, nobody ever leaves it.
+    this.maxQueued = this.failsWhenFull ? most : Math.max(1, most)
     this.events = new Events(this.id, name, context)
     limits.admission.sources.add(this.members as unknown as Iterable<Run<any, any>>)
     this.members.atOnce = (f) => limits.admission.atOnce(f)
@@ -364,6 +366,8 @@ export class Core {
       return Effect.sync(() => {
         timer?.interruptUnsafe()
         leave()
+        // It was never a member: nobody else frees the id.
+        if (run.rarely.id !== undefined) this.ids.delete(run.rarely.id)
       })
     })
   }
