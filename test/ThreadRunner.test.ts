@@ -521,6 +521,17 @@ describe("the limits of jobs on threads", () => {
     )
   }, 60_000)
 
+  it.effect("take no slot of the scheduler whose run waits for them", () =>
+    Effect.gen(function*() {
+      const [began, until] = [cell(), cell()]
+      const waiting = yield* Task.fork(Task.make("waits", jobs.Hold.execute({ began, until })))
+      yield* Cells.reached(cells, began, 1)
+      assert.strictEqual((yield* waiting.state)._tag, "Suspended")
+      assert.strictEqual(yield* Task.make("other", Effect.succeed("in the meantime")), "in the meantime")
+      Cells.add(cells, until)
+      yield* TaskRun.join(waiting)
+    }).pipe(Effect.provide(Layer.merge(threads(), Scheduler.layer({ maxParallelism: 1 })))), 60_000)
+
   it.effect("are told of by the events of its scheduler", () => {
     const journal = Journal.make()
     return Effect.gen(function*() {
@@ -710,14 +721,18 @@ describe("closing", () => {
     })
   }, 60_000)
 
-  it.live("is not needed for the process to end: idle threads keep none alive", () =>
-    Effect.promise(async () => {
-      const { code, signal, stdout } = await ChildProcess.run(
-        fileURLToPath(new URL("./fixtures/thread-left.ts", import.meta.url)),
-        [entry.href]
-      )
-      assert.deepStrictEqual([code, signal, stdout.trim()], [0, null, "3"])
-    }), 60_000)
+  it.live(
+    "is not needed for the process to end: threads keep it while they work or are waited for",
+    () =>
+      Effect.promise(async () => {
+        const { code, signal, stdout } = await ChildProcess.run(
+          fileURLToPath(new URL("./fixtures/thread-left.ts", import.meta.url)),
+          [entry.href]
+        )
+        assert.deepStrictEqual([code, signal, stdout.trim()], [0, null, "3"])
+      }),
+    60_000
+  )
 })
 
 describe("a thread lane", () => {
