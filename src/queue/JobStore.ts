@@ -154,6 +154,11 @@ export interface Lease {
 export interface Turn {
   readonly worker: string
   readonly ends: ReadonlyArray<End>
+  /**
+   * All that the worker has, by id, what just ended left out: said after a turn whose answer never came. What the store has for it beyond that
+   * goes back as if returned.
+   */
+  readonly holds?: ReadonlyArray<string> | undefined
   /** Claim at most so many. */
   readonly want: number
   readonly filter: ClaimFilter
