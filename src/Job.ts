@@ -19,6 +19,14 @@ import type { Scope } from "effect/Scope"
 import type * as Concurrency from "./Concurrency.ts"
 import { Codec, copy, encodeProgress, type Reply } from "./internal/JobCodec.ts"
 import { within } from "./internal/JobContext.ts"
+import type {
+  Enqueued,
+  EnqueueError,
+  EnqueueOptions,
+  KeptOptions,
+  Queue,
+  UniqueOptions
+} from "./internal/JobEnqueue.ts"
 import type { DuplicateJobError, InvalidPayloadError, JobCrashedError, UnknownJobError } from "./internal/JobErrors.ts"
 import { type Handlers, inContext, type Registered } from "./internal/JobRegistry.ts"
 import type { Provided } from "./Scheduler.ts"
@@ -69,6 +77,19 @@ export interface Job<
       Asking<Payload, Success, Error>
     >
   }
+  /**
+   * Puts it in the JobQueue in context, where it is kept until a worker takes it. Returns once it is kept: inside a transaction of the same
+   * store, when that commits.
+   */
+  readonly enqueue: (
+    payload: Payload["~type.make.in"],
+    options?: EnqueueOptions
+  ) => Effect.Effect<Enqueued, EnqueueError, JobQueue | Payload["EncodingServices"]>
+  /** Puts all of them in or none, in one step: far faster than one by one. */
+  readonly enqueueAll: (
+    payloads: Iterable<Payload["~type.make.in"]>,
+    options?: EnqueueOptions | ((payload: Payload["~type.make.in"], index: number) => EnqueueOptions)
+  ) => Effect.Effect<ReadonlyArray<Enqueued>, EnqueueError, JobQueue | Payload["EncodingServices"]>
   /** Submits it and returns the handle of its run. */
   readonly fork: {
     (
@@ -112,7 +133,7 @@ interface Refusable extends ExecuteOptions {
   readonly refusable: true
 }
 
-export interface Options<in E> extends Task.Options {
+export interface Options<in E> extends Task.Options, KeptOptions {
   /** As for `Task.withRetry`: each attempt is admitted anew. */
   readonly retry?: Schedule.Schedule<unknown, E> | Retry<E> | undefined
   /** Whether `retry` also follows when the thread or process it ran in is gone. Default false. */
@@ -124,6 +145,8 @@ export interface Options<in E> extends Task.Options {
    * the progress from then on. The run is interrupted with the last who waits for it, unless `fork` has given its handle to somebody.
    */
   readonly idempotencyKey?: ((payload: any) => string) | undefined
+  /** What its `idempotencyKey` means where the job is kept. */
+  readonly unique?: UniqueOptions | undefined
 }
 
 /** The part of `Effect.retry`'s options that needs no services. */
@@ -275,7 +298,12 @@ export interface Request {
   readonly job: AnyJob | string
   readonly payload: unknown
   readonly options?: ExecuteOptions | undefined
+  /** Run this one attempt and no other, of a run that is kept elsewhere: it is neither retried nor joined. */
+  readonly attempt?: number | undefined
 }
+
+/** The service that keeps jobs until a worker takes them. `JobQueue` of `tasklayer/queue` has its layer. */
+export class JobQueue extends Context.Service<JobQueue, Queue>()("tasklayer/JobQueue") {}
 
 // ─── for runners
 
@@ -350,11 +378,25 @@ const codecOf = (job: AnyJob): Codec => (job as unknown as JobImpl).codec
 
 export {
   DuplicateJobError,
+  DuplicateKeyError,
   InvalidPayloadError,
   InvalidResultError,
   JobCrashedError,
+  JobStoreError,
+  QueueFullError,
   UnknownJobError
 } from "./internal/JobErrors.ts"
+
+export type {
+  Delivery,
+  Enqueued,
+  EnqueueError,
+  EnqueueOptions,
+  EnqueueRequest,
+  KeptOptions,
+  Queue,
+  UniqueOptions
+} from "./internal/JobEnqueue.ts"
 
 // ─── the job itself
 
@@ -381,9 +423,8 @@ class JobImpl {
     this.success = success ?? Schema.Void
     this.error = error ?? Schema.Never
     this.options = options
-    const { limit: _limit, retry: _retry, retryCrashes: _crashes, timeout: _timeout, idempotencyKey: _key, ...demand } =
-      options
-    this.demand = mergeDemands(demand)
+    const { admissionTimeout, key, priority, strict, tags, weight, whenFull } = options
+    this.demand = mergeDemands({ admissionTimeout, key, priority, strict, tags, weight, whenFull })
   }
 
   get codec(): Codec {
@@ -412,6 +453,22 @@ class JobImpl {
 
   execute(payload: unknown, options?: ExecuteOptions): Effect.Effect<any, any, JobRunner> {
     return JobRunner.use((runner) => runner.execute({ job: this as unknown as AnyJob, payload, options }))
+  }
+
+  enqueue(payload: unknown, options?: EnqueueOptions): Effect.Effect<any, any, JobQueue> {
+    const job = this as unknown as AnyJob
+    return JobQueue.use((queue) => Effect.map(queue.enqueue([{ job, payload, options }]), ([enqueued]) => enqueued))
+  }
+
+  enqueueAll(
+    payloads: Iterable<unknown>,
+    options?: EnqueueOptions | ((payload: unknown, index: number) => EnqueueOptions)
+  ): Effect.Effect<any, any, JobQueue> {
+    const job = this as unknown as AnyJob
+    const optionsOf = typeof options === "function" ? options : () => options
+    return JobQueue.use((queue) =>
+      queue.enqueue(Array.from(payloads, (payload, i) => ({ job, payload, options: optionsOf(payload, i) })))
+    )
   }
 
   fork(payload: unknown, options?: ExecuteOptions): Effect.Effect<any, any, JobRunner> {

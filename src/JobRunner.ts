@@ -152,14 +152,24 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
       const { idempotencyKey, retry } = job.options
       const checked = byName ? withinOf(found)(Job.decodePayload(job, payload)) : Job.makePayload(job, payload)
       return Effect.flatMapEager(checked, (value) => {
-        const key = idempotencyKey === undefined ? undefined : JSON.stringify([name, idempotencyKey(value)])
+        const joins = idempotencyKey !== undefined && request.attempt === undefined
+        const key = joins ? JSON.stringify([name, idempotencyKey(value)]) : undefined
         const encoding = byName ? Effect.succeed(payload) : Job.encodePayload(job, value)
         const encoded = options.encode === undefined
           ? Effect.mapEager(encoding, (payload) => ({ payload, transfer: nothing }))
           : options.encode(encoding, retry === undefined, name)
         return Effect.mapEager(
           encoded,
-          (encoded) => ({ name, byName, found, job, encoded, key, given: request.options ?? noOptions })
+          (encoded) => ({
+            name,
+            byName,
+            found,
+            job,
+            encoded,
+            key,
+            given: request.options ?? noOptions,
+            attempt: request.attempt
+          })
         )
       })
     })
@@ -174,13 +184,20 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
   /** Of a run that is shared, who listens is the affair of `shared`. */
   const taskOf = (prepared: Prepared<F>, shared: Shared | undefined, freshId?: string): AnyTask => {
     const { byName, found, given, job, name } = prepared
-    const { limit, retry, retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
+    const { limit, retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
+    const retry = prepared.attempt === undefined ? job.options.retry : undefined
     const { id = freshId, onProgress, refusable, ...asked } = given
     const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
-    const decode = byName ? new Undecoded(job, found) : undefined
+    const decode = byName ? new Undecoded(job, found, retry !== undefined) : undefined
     const body = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
     const mayRetryCrashes = retry !== undefined && retryCrashes === true
-    const demand: Scheduler.ForkOptions = { ...merged, limit: limit ?? merged.limit, id, refusable }
+    const demand: Scheduler.ForkOptions = {
+      ...merged,
+      limit: limit ?? merged.limit,
+      id,
+      refusable,
+      attempt: prepared.attempt
+    }
     let task: AnyTask = Task.make(name, mayRetryCrashes ? body : dieOfCrash(body), demand)
     if (timeout !== undefined) task = Task.withTimeout(timeout)(task)
     if (retry !== undefined) task = Task.withRetry(retry as Schedule.Schedule<unknown, unknown>)(task)
@@ -259,6 +276,8 @@ interface Prepared<F> {
   /** While a run of it is live it is joined. */
   readonly key: string | undefined
   readonly given: Job.ExecuteOptions
+  /** The one to be run, of a run that is kept elsewhere. */
+  readonly attempt: number | undefined
 }
 
 /** Nearly always it is there already. */
@@ -294,17 +313,19 @@ const dieOfCrash = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E
 class Undecoded {
   private readonly job: Job.AnyJob
   private readonly found: Found
+  private readonly isRetried: boolean
   private last: { readonly decoded: unknown; readonly encoded: unknown } | undefined
 
-  constructor(job: Job.AnyJob, found: Found) {
+  constructor(job: Job.AnyJob, found: Found, isRetried: boolean) {
     this.job = job
     this.found = found
+    this.isRetried = isRetried
   }
 
   readonly decode = (reply: Job.Reply): Effect.Effect<unknown, unknown> => {
     if (reply._tag === "Success") return Effect.succeed(reply.value)
     const plain = Job.decodeReply(untyped(this.job.name), reply)
-    if (this.job.options.retry === undefined) return plain
+    if (!this.isRetried) return plain
     return Effect.catch(
       plain,
       (encoded) =>

@@ -55,6 +55,8 @@ export interface ForkOptions extends Concurrency.Demand {
   readonly limit?: Concurrency.Limit | undefined
   /** A refusal is a failure of the run instead of a defect. */
   readonly refusable?: boolean | undefined
+  /** The number of its first attempt. For runners. Default 1. */
+  readonly attempt?: number | undefined
   /** Holds nothing until these have ended, then runs what `next` says, or settles with it. See `Task.after`. */
   readonly after?: Dependencies | undefined
 }

@@ -68,3 +68,38 @@ export class JobCrashedError extends Data.TaggedError("JobCrashedError")<{
     return `job "${this.job}": ${this.host} ${how}${this.detail === undefined ? "" : `: ${this.detail}`}`
   }
 }
+
+/** The store of jobs could not be asked, or did not answer. Nothing is known of whether it did what was asked. */
+export class JobStoreError extends Data.TaggedError("JobStoreError")<{
+  readonly kind: string
+  readonly operation: string
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    return `job store (${this.kind}): ${this.operation} failed: ${
+      this.cause instanceof Error ? this.cause.message : String(this.cause)
+    }`
+  }
+}
+
+/** The queue has no room. Nothing was put in. */
+export class QueueFullError extends Data.TaggedError("QueueFullError")<{
+  readonly queue: string
+  readonly maxQueued: number
+}> {
+  override get message(): string {
+    return `queue "${this.queue}" is full: ${this.maxQueued} wait`
+  }
+}
+
+/** The id or the unique key is taken. Nothing was put in. */
+export class DuplicateKeyError extends Data.TaggedError("DuplicateKeyError")<{
+  readonly field: "id" | "unique"
+  readonly key: string
+  /** The job that has it. */
+  readonly job: string
+}> {
+  override get message(): string {
+    return `${this.field} "${this.key}" is taken by job "${this.job}"`
+  }
+}

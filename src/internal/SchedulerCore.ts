@@ -97,6 +97,7 @@ export class Core {
     const key = asked.key ?? parent?.key
     if (key !== undefined) run.key = key
     if (asked.refusable === true) run.set({ refusable: true })
+    if (asked.attempt !== undefined) run.set({ attemptsBefore: asked.attempt - 1 })
     if (asked.id !== undefined) this.claim(run, asked.id)
     if (this.events.listening) run.submittedAt = Concurrency.since(origin.clock)
     return run

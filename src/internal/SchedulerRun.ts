@@ -57,6 +57,8 @@ class Seldom extends Concurrency.RareSlot {
   ownsTree = false
   /** How many waits of runs are for its end. */
   expectedBy = 0
+  /** Where it is not the first time that it is run. */
+  attemptsBefore = 0
   /** Told that it is suspended. */
   away = false
   /** Stops what waits for a time on its behalf. */
@@ -292,7 +294,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
 
   /** The context of the body; says that it starts. */
   enter(): Context.Context<any> {
-    this.attempt++
+    this.attempt += this.rarely.attemptsBefore + 1
     const scope = this.scope = new RunScope()
     if (this.core.events.listening) this.core.events.started(this)
     return Context.addUnsafe(

@@ -12,6 +12,7 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { Scope } from "effect/Scope"
 import type { Limit } from "../Concurrency.ts"
+import type { Delivery, DuplicateKeyError, Enqueued, JobStoreError, QueueFullError } from "../Job.ts"
 
 /** A place where jobs are kept. */
 export class JobStore extends Context.Service<JobStore, Store>()("tasklayer/JobStore") {}
@@ -85,6 +86,8 @@ export interface IfAbsent {
 
 // ─── what goes in
 
+export type { Delivery, Enqueued } from "../Job.ts"
+
 /** A job as it is put in: validated and encoded. */
 export interface NewJob {
   readonly name: string
@@ -111,9 +114,6 @@ export interface NewJob {
   readonly trace: string | undefined
 }
 
-/** `"atMostOnce"`: what has started is never run again; when its worker is lost it is dead, with the reason `Lost`. */
-export type Delivery = "atLeastOnce" | "atMostOnce"
-
 /** One job of a key at a time. */
 export interface Unique {
   /** Unique in the store: names what it is unique among too. */
@@ -125,12 +125,6 @@ export interface Unique {
    * cancels it if it is active, and `"error"` is a `DuplicateKeyError`.
    */
   readonly conflict: "ignore" | "replace" | "error"
-}
-
-export interface Enqueued {
-  readonly id: string
-  /** `"existing"`: by its unique key it was there. `"replaced"`: it was, and has what the new one has. */
-  readonly as: "new" | "existing" | "replaced"
 }
 
 // ─── what workers say and are told
@@ -384,44 +378,11 @@ export interface Retention {
 
 // ─── what can go wrong
 
-/** The store could not be asked, or did not answer. Nothing is known of whether it did what was asked. */
-export class JobStoreError extends Data.TaggedError("JobStoreError")<{
-  readonly kind: string
-  readonly operation: string
-  readonly cause: unknown
-}> {
-  override get message(): string {
-    return `job store (${this.kind}): ${this.operation} failed: ${
-      this.cause instanceof Error ? this.cause.message : String(this.cause)
-    }`
-  }
-}
+export { DuplicateKeyError, JobStoreError, QueueFullError } from "../Job.ts"
 
 /** The lease has ended: what the worker had is somebody else's. */
 export class LeaseEndedError extends Data.TaggedError("LeaseEndedError")<{ readonly worker: string }> {
   override get message(): string {
     return `the lease of worker "${this.worker}" has ended`
-  }
-}
-
-/** The queue has no room. Nothing was put in. */
-export class QueueFullError extends Data.TaggedError("QueueFullError")<{
-  readonly queue: string
-  readonly maxQueued: number
-}> {
-  override get message(): string {
-    return `queue "${this.queue}" is full: ${this.maxQueued} wait`
-  }
-}
-
-/** The id or the unique key is taken. Nothing was put in. */
-export class DuplicateKeyError extends Data.TaggedError("DuplicateKeyError")<{
-  readonly field: "id" | "unique"
-  readonly key: string
-  /** The job that has it. */
-  readonly job: string
-}> {
-  override get message(): string {
-    return `${this.field} "${this.key}" is taken by job "${this.job}"`
   }
 }
