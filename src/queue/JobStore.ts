@@ -20,6 +20,8 @@ export class JobStore extends Context.Service<JobStore, Store>()("tasklayer/JobS
 export interface Store {
   /** Says which, in logs and status: `"memory"`, `"sqlite"`, `"postgres"`. */
   readonly kind: string
+  /** Whether an `enqueue` here would be part of a transaction of the caller: it must not wait for room then. Default: never. */
+  readonly isInTransaction?: Effect.Effect<boolean> | undefined
   /**
    * Puts jobs in, all or none, in the transaction of the caller where there is one on this store. In the order given; what a unique key names
    * already is answered with that job.
@@ -70,8 +72,8 @@ export interface Store {
   readonly prune: Effect.Effect<number, JobStoreError>
 
   readonly setLimit: (limit: StoredLimit, options?: IfAbsent) => Effect.Effect<void, JobStoreError>
-  /** Nothing that has the tag starts before. Also of a tag without a limit; a time that has passed ends a pause. */
-  readonly pauseLimit: (tag: string, until: number) => Effect.Effect<void, JobStoreError>
+  /** Nothing that has the tag starts for so many milliseconds; zero ends a pause. Also of a tag without a limit. */
+  readonly pauseLimit: (tag: string, millis: number) => Effect.Effect<void, JobStoreError>
   readonly limits: Effect.Effect<ReadonlyArray<StoredLimitInfo>, JobStoreError>
   /** False: there was none. */
   readonly removeLimit: (tag: string) => Effect.Effect<boolean, JobStoreError>
