@@ -15,7 +15,7 @@ import { dual } from "effect/Function"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import type * as Concurrency from "./Concurrency.ts"
-import { attempts, timed } from "./internal/TaskAttempt.ts"
+import { attempts, timed, toSchedule } from "./internal/TaskAttempt.ts"
 import { collect, type Submit } from "./internal/TaskCollect.ts"
 import { Scheduler } from "./Scheduler.ts"
 import type { Dependencies, ForkOptions, Provided } from "./Scheduler.ts"
@@ -352,3 +352,8 @@ const dependent = (
   })
   return new TaskImpl(waiting, { name: "after", after: { runs: handles, next: decide } }) as any
 }
+
+// ─── for runners
+
+/** @internal */
+export { toSchedule }

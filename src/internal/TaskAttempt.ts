@@ -53,8 +53,8 @@ export const attempts = <A, E, R>(body: Effect.Effect<A, E, R>, policy: unknown)
     return Effect.retry(attempt, schedule)
   })
 
-/** What `Effect.retry` makes of its argument. */
-const toSchedule = <E>(policy: unknown): Schedule.Schedule<unknown, E> => {
+/** What `Effect.retry` makes of its argument. @internal */
+export const toSchedule = <E>(policy: unknown): Schedule.Schedule<unknown, E> => {
   if (typeof policy === "function") return policy((schedule: unknown) => schedule)
   if (Schedule.isSchedule(policy)) return policy as Schedule.Schedule<unknown, E>
   const options = policy as Effect.Retry.Options<E>

@@ -1,0 +1,376 @@
+/**
+ * What a worker does: under one lease after another, turn after turn. Each turn says how attempts ended and takes as many jobs as there is room
+ * for; while one is under way, ends gather for the next, so that a busy worker writes many at a time and an idle one at once.
+ *
+ *     joining → working → joining      its lease has ended: what it has is interrupted, and nobody is told of how it ends
+ *     working → flushing → left        it was stopped: what it has ends or goes back, and its lease is given up
+ */
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
+import * as Result from "effect/Result"
+import * as Tracer from "effect/Tracer"
+import * as Job from "../../Job.ts"
+import * as Supervisor from "../../Supervisor.ts"
+import type { Claimed, ClaimFilter, End, JobStoreError, Store, StoredLimit } from "../JobStore.ts"
+import { CurrentJob } from "./CurrentJob.ts"
+import { Signal } from "./Signal.ts"
+import { endOf, type Known, succeeded } from "./WorkerAttempt.ts"
+import { WorkerLease } from "./WorkerLease.ts"
+
+export interface Plan {
+  readonly name: string
+  readonly store: Store
+  readonly runner: Job.Runner
+  readonly filter: ClaimFilter
+  readonly concurrency: number
+  readonly prefetch: number
+  /** In milliseconds. */
+  readonly lease: number
+  /** In milliseconds. */
+  readonly maxBlocked: number
+  readonly known: (job: string) => Known | undefined
+  /** Set where the store has none: those of the jobs themselves. */
+  readonly limits: ReadonlyArray<StoredLimit>
+  /** Whether what runs jobs has ended, and interrupted them. */
+  readonly isOver: Effect.Effect<boolean>
+  readonly context: Context.Context<never>
+}
+
+/** A job it has: claimed, and not yet known to have ended. */
+class Held implements Supervisor.Owned {
+  before: Supervisor.Owned | undefined = undefined
+  after: Supervisor.Owned | undefined = undefined
+  exempt = false
+  told = false
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Why it was interrupted, if it was by us. */
+  interruptedAs: "Returned" | "Cancelled" | undefined = undefined
+  readonly since: number
+  readonly claimed: Claimed
+  private readonly tenure: Tenure
+  constructor(claimed: Claimed, since: number, tenure: Tenure) {
+    this.claimed = claimed
+    this.since = since
+    this.tenure = tenure
+  }
+  get name(): string {
+    return `${this.claimed.name} ${this.claimed.id}`
+  }
+  interruptUnsafe(): void {
+    this.interruptedAs ??= "Returned"
+    this.fiber?.interruptUnsafe()
+  }
+  abandon(): void {
+    this.tenure.held.delete(this.claimed.id)
+  }
+}
+
+/** What it has under one lease. */
+class Tenure {
+  readonly held = new Map<string, Held>()
+  /** Claimed, and not begun. */
+  waiting: Array<Held> = []
+  ends: Array<End> = []
+  running = 0
+  isBeginning = false
+  /** The answer to a turn was lost: the store may think that it has more. */
+  isUncertain = false
+  isOver = false
+  readonly lease: WorkerLease
+  constructor(lease: WorkerLease) {
+    this.lease = lease
+  }
+}
+
+/** At most so many ends a turn. */
+const maxEnds = 1000
+
+export type LoopStatus = { readonly _tag: "Starting" | "Running" | "Draining" | "Stopped" } | {
+  readonly _tag: "Degraded"
+  readonly since: number
+  readonly error: JobStoreError
+}
+
+export class WorkerLoop {
+  readonly members: Supervisor.Members
+  status: LoopStatus = { _tag: "Starting" }
+  tenure: Tenure | undefined
+  private readonly plan: Plan
+  private readonly clock: Clock.Clock
+  private readonly signal = new Signal()
+  private readonly idlers = new Set<() => void>()
+  private readonly asked = Deferred.makeUnsafe<undefined>()
+  private isStopping = false
+  /** A turn may find something. */
+  private mayFind = true
+  private wakes = 0
+  /** When a turn is due, if nothing happens before. */
+  private nextAt = Infinity
+  private failures = 0
+
+  constructor(plan: Plan, clock: Clock.Clock) {
+    this.plan = plan
+    this.clock = clock
+    this.members = new Supervisor.Members(plan.name)
+  }
+
+  readonly wake = (): void => {
+    this.wakes++
+    this.mayFind = true
+    this.signal.give()
+  }
+
+  /** Takes no more, and gives back at once what it has not begun. */
+  beginStop(): void {
+    if (this.isStopping) return
+    this.isStopping = true
+    const { tenure } = this
+    if (tenure !== undefined) { for (const held of [...tenure.waiting]) this.giveBack(tenure, held, "Returned") }
+    if (this.status._tag !== "Degraded") this.status = { _tag: "Draining" }
+    Deferred.doneUnsafe(this.asked, Exit.succeed(undefined))
+    this.signal.give()
+  }
+
+  /** Waits until it has nothing and the store nothing for it, or it has stopped. */
+  readonly idle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const tell = () => {
+      this.idlers.delete(tell)
+      resume(Effect.void)
+    }
+    this.idlers.add(tell)
+    // What has just been put in is seen first.
+    this.wake()
+    return Effect.sync(() => this.idlers.delete(tell))
+  })
+
+  /** Returns when it was stopped and has left. */
+  get run(): Effect.Effect<void> {
+    const { limits, store } = this.plan
+    return Effect.scoped(Effect.gen({ self: this }, function*() {
+      yield* this.persistently(store.listen(this.wake))
+      yield* Effect.forEach(limits, (limit) => this.persistently(store.setLimit(limit, { ifAbsent: true })))
+      while (!this.isStopping) yield* Effect.scoped(this.underOneLease)
+      this.status = { _tag: "Stopped" }
+      for (const tell of [...this.idlers]) tell()
+    }))
+  }
+
+  /** What stands for an attempt that it has. */
+  heldAs(claimed: Claimed | undefined): ReadonlyArray<Supervisor.Owned> {
+    const held = claimed === undefined ? undefined : this.tenure?.held.get(claimed.id)
+    return held !== undefined && held.claimed === claimed ? [held] : []
+  }
+
+  private get underOneLease() {
+    return Effect.gen({ self: this }, function*() {
+      const { name, store } = this.plan
+      const lease = yield* this.persistently(WorkerLease.join(store, this.plan))
+      if (lease === undefined) return
+      const tenure = this.tenure = new Tenure(lease)
+      lease.onSweep = (millis) => this.dueIn(millis)
+      this.mayFind = true
+      yield* Effect.raceFirst(lease.ended, this.turns(tenure))
+      this.tenure = undefined
+      tenure.isOver = true
+      if (this.isStopping && tenure.held.size === 0 && tenure.ends.length === 0) {
+        return yield* Effect.ignore(Effect.timeoutOption(store.leave(lease.worker), Duration.millis(this.plan.lease)))
+      }
+      const lost = [...tenure.held.values()]
+      for (const held of tenure.waiting.splice(0)) this.members.remove(held)
+      for (const held of lost) held.interruptUnsafe()
+      yield* Effect.logWarning(`worker "${name}" lost its lease, and with it ${lost.length} jobs`)
+    })
+  }
+
+  /** Until the lease has ended, or it was stopped and has nothing left. */
+  private turns(tenure: Tenure): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const { plan } = this
+      const { worker } = tenure.lease
+      while (true) {
+        const want = this.isStopping ? 0 : Math.max(0, plan.concurrency + plan.prefetch - tenure.held.size)
+        if (tenure.ends.length === 0 && !tenure.isUncertain && !(want > 0 && this.mayFind)) {
+          if (tenure.held.size === 0) {
+            if (this.isStopping) return
+            for (const tell of [...this.idlers]) tell()
+          }
+          yield* this.signal.take(this.nextAt === Infinity ? undefined : Math.max(0, this.nextAt - this.now))
+          if (this.now >= this.nextAt) this.mayFind = true
+          continue
+        }
+        const ends = tenure.ends.splice(0, maxEnds)
+        const holds = tenure.isUncertain
+          ? [...tenure.held.keys(), ...tenure.ends.map(({ id }) => id)]
+          : undefined
+        const { wakes } = this
+        const turned = yield* Effect.result(plan.store.turn({ worker, ends, want, filter: plan.filter, holds }))
+        if (Result.isFailure(turned)) {
+          if (turned.failure._tag === "LeaseEndedError") return
+          // Whether it was done nobody knows: it is said again, and what was said twice is refused.
+          tenure.ends = [...ends, ...tenure.ends]
+          tenure.isUncertain = true
+          yield* this.degraded(turned.failure)
+          continue
+        }
+        const { cancelled, jobs, next, refused } = turned.success
+        yield* this.recovered
+        if (refused.length > 0 && !tenure.isUncertain) {
+          yield* Effect.logWarning(
+            `worker "${plan.name}" was late: the ends of jobs ${refused.join(", ")} were refused`
+          )
+        }
+        tenure.isUncertain = false
+        if (want > 0) {
+          this.mayFind = this.wakes !== wakes || jobs.length >= want || next === 0
+          this.nextAt = Infinity
+          if (next !== undefined) this.dueIn(next)
+        }
+        for (const id of cancelled) this.cancel(tenure, id)
+        for (const claimed of jobs) this.take(tenure, claimed)
+      }
+    })
+  }
+
+  private get now(): number {
+    return Number(this.clock.monotonicTimeNanosUnsafe() / 1000n) / 1000
+  }
+
+  private dueIn(millis: number): void {
+    const at = this.now + millis
+    if (at >= this.nextAt) return
+    this.nextAt = at
+    this.signal.give()
+  }
+
+  // ─── what it has
+
+  private take(tenure: Tenure, claimed: Claimed): void {
+    const held = new Held(claimed, this.clock.currentTimeMillisUnsafe(), tenure)
+    tenure.held.set(claimed.id, held)
+    this.members.add(held)
+    tenure.waiting.push(held)
+    this.begin(tenure)
+  }
+
+  private begin(tenure: Tenure): void {
+    // What ends at once lets the next begin: not inside it.
+    if (tenure.isBeginning) return
+    tenure.isBeginning = true
+    while (tenure.running < this.plan.concurrency && tenure.waiting.length > 0) {
+      const held = tenure.waiting.shift()!
+      tenure.running++
+      const fiber = held.fiber = Effect.runForkWith(this.plan.context)(this.attempt(tenure, held))
+      fiber.addObserver(() => {
+        tenure.running--
+        tenure.held.delete(held.claimed.id)
+        this.members.remove(held)
+        this.begin(tenure)
+        this.signal.give()
+      })
+    }
+    tenure.isBeginning = false
+  }
+
+  /** Runs it, and sees to it that its end is told. */
+  private attempt(tenure: Tenure, held: Held): Effect.Effect<unknown, unknown> {
+    const { claimed } = held
+    const { attempt, id, key, name, priority, tags, token, trace, weight } = claimed
+    const options: Job.ExecuteOptions = {
+      id: `${id}/${token}`,
+      tags,
+      key,
+      priority,
+      weight,
+      // It has been admitted by the store: here it waits, whatever it asks for elsewhere.
+      whenFull: "wait",
+      admissionTimeout: Duration.infinity
+    }
+    let run: Effect.Effect<unknown, unknown> = Effect.flatMap(
+      parse(claimed),
+      (payload) => this.plan.runner.execute({ job: name, payload, options, attempt })
+    )
+    const span = trace === undefined ? undefined : spanOf(trace)
+    if (span !== undefined) run = Effect.withParentSpan(run, span)
+    return Effect.onExit(Effect.provideService(run, CurrentJob, claimed), (exit) => {
+      if (tenure.isOver) return Effect.void
+      if (Exit.isSuccess(exit)) return Effect.sync(() => void tenure.ends.push(succeeded(claimed, exit.value)))
+      return Effect.gen({ self: this }, function*() {
+        const interruptedAs = held.interruptedAs ?? ((yield* this.plan.isOver) ? "Returned" : "Lost")
+        const end = yield* endOf(claimed, this.plan.known(name), exit, interruptedAs)
+        if (!tenure.isOver) tenure.ends.push(end)
+      })
+    })
+  }
+
+  private cancel(tenure: Tenure, id: string): void {
+    const held = tenure.held.get(id)
+    if (held === undefined) return
+    held.interruptedAs = "Cancelled"
+    held.fiber?.interruptUnsafe()
+    if (tenure.waiting.includes(held)) this.giveBack(tenure, held, "Cancelled")
+  }
+
+  private giveBack(tenure: Tenure, held: Held, as: "Returned" | "Cancelled"): void {
+    const { id, token } = held.claimed
+    tenure.waiting.splice(tenure.waiting.indexOf(held), 1)
+    tenure.held.delete(id)
+    this.members.remove(held)
+    tenure.ends.push({ _tag: as, id, token })
+  }
+
+  // ─── the store away, and back
+
+  /** Until it is done, or the worker is stopped: whoever stops it while the store is away waits for nothing. */
+  private persistently<A, R>(effect: Effect.Effect<A, JobStoreError, R>): Effect.Effect<A | undefined, never, R> {
+    const tried: Effect.Effect<A, never, R> = Effect.flatMap(Effect.result(effect), (result) =>
+      Result.isSuccess(result)
+        ? Effect.as(this.recovered, result.success)
+        : Effect.andThen(this.degraded(result.failure), tried))
+    return Effect.raceFirst(tried, Deferred.await(this.asked))
+  }
+
+  private degraded(error: JobStoreError): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const isNew = this.status._tag !== "Degraded"
+      const since = this.status._tag === "Degraded" ? this.status.since : this.clock.currentTimeMillisUnsafe()
+      this.status = { _tag: "Degraded", since, error }
+      if (isNew) yield* Effect.logWarning(`worker "${this.plan.name}" cannot reach its store: ${error.message}`)
+      const most = Math.min(5000, 100 * 2 ** this.failures++)
+      yield* Effect.sleep(Duration.millis(most * (0.5 + (yield* Random.next) / 2)))
+    })
+  }
+
+  private get recovered(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { status } = this
+      this.failures = 0
+      this.status = { _tag: this.isStopping ? "Draining" : "Running" }
+      if (status._tag !== "Degraded") return Effect.void
+      const away = Duration.format(Duration.millis(this.clock.currentTimeMillisUnsafe() - status.since))
+      return Effect.logInfo(`worker "${this.plan.name}" reaches its store again, after ${away}`)
+    })
+  }
+}
+
+/** JSON it is, unless somebody else wrote it. */
+const parse = ({ name, payload }: Claimed): Effect.Effect<unknown, Job.InvalidPayloadError> => {
+  try {
+    return Effect.succeed(JSON.parse(payload))
+  } catch (error) {
+    return Effect.fail(new Job.InvalidPayloadError({ job: name, issue: String(error) }))
+  }
+}
+
+/** From a `traceparent` of W3C Trace Context. */
+const spanOf = (trace: string): Tracer.ExternalSpan | undefined => {
+  const [, traceId, spanId, flags] = trace.split("-")
+  return traceId === undefined || spanId === undefined
+    ? undefined
+    : Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" })
+}
