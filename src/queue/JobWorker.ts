@@ -208,7 +208,12 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
         return loop.members.stop(budget, loop.heldAs(inside))
       })
     const fiber = yield* Effect.forkDetach(
-      Effect.tapCause(loop.run, (cause) => Effect.logError(`worker "${name}" failed`, cause))
+      Effect.tapCause(loop.run, (cause) =>
+        Effect.andThen(
+          Effect.logError(`worker "${name}" failed`, cause),
+          // A bug of ours: a group that stands and falls together is told.
+          supervisor === undefined ? Effect.void : supervisor.fork(Effect.failCause(cause), { name, phase: "workers" })
+        ))
     )
     yield* Effect.addFinalizer(() =>
       Effect.flatMap(
@@ -220,8 +225,8 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
       yield* Effect.orDie(supervisor.add({
         name,
         phase: "workers",
-        run: Fiber.join(fiber),
-        stop: (left) => stopWith(Supervisor.checkBudget("JobWorker.layer", left)),
+        // Its budget bounds it; cut short, it could not give back what it has.
+        stop: (left) => Effect.uninterruptible(stopWith(Supervisor.checkBudget("JobWorker.layer", left))),
         status: Effect.sync(() => loop.status._tag)
       }))
     }

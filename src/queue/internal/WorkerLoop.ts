@@ -301,9 +301,12 @@ export class WorkerLoop {
       if (tenure.isOver) return Effect.void
       if (Exit.isSuccess(exit)) return Effect.sync(() => void tenure.ends.push(succeeded(claimed, exit.value)))
       return Effect.gen({ self: this }, function*() {
-        const interruptedAs = held.interruptedAs ?? ((yield* this.plan.isOver) ? "Returned" : "Lost")
+        const isOver = yield* this.plan.isOver
+        const interruptedAs = held.interruptedAs ?? (isOver ? "Returned" : "Lost")
         const end = yield* endOf(claimed, this.plan.known(name), exit, interruptedAs)
         if (!tenure.isOver) tenure.ends.push(end)
+        // It could but take jobs and give them back.
+        if (isOver) this.beginStop()
       })
     })
   }
