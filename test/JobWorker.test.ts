@@ -469,7 +469,7 @@ describe("JobWorker", () => {
         const jobs = yield* Once.enqueueAll(Array.from({ length: 20 }, () => undefined))
         yield* TestClock.adjust("1 second")
         faults.turn = undefined
-        yield* TestClock.adjust("1 second")
+        yield* TestClock.adjust("5 seconds")
         assert.deepStrictEqual(
           new Set(yield* Effect.forEach(jobs, ({ id }) => stateOf(id))),
           new Set(["Succeeded" as const])

@@ -202,11 +202,6 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
       context: context as Context.Context<never>
     }
     const loop = new WorkerLoop(plan, yield* Clock.Clock)
-    const stopWith = (budget: Supervisor.CheckedBudget) =>
-      Effect.flatMap(CurrentJob, (inside) => {
-        loop.beginStop()
-        return loop.members.stop(budget, loop.heldAs(inside))
-      })
     const fiber = yield* Effect.forkDetach(
       Effect.tapCause(loop.run, (cause) =>
         Effect.andThen(
@@ -215,11 +210,16 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
           supervisor === undefined ? Effect.void : supervisor.fork(Effect.failCause(cause), { name, phase: "workers" })
         ))
     )
+    // It has stopped when the store knows of it; a job that stops its own worker cannot wait for that.
+    const stopWith = (budget: Supervisor.CheckedBudget) =>
+      Effect.flatMap(CurrentJob, (job) => {
+        const inside = loop.heldAs(job)
+        loop.beginStop()
+        const stopped = loop.members.stop(budget, inside)
+        return inside.length > 0 ? stopped : Effect.tap(stopped, Fiber.await(fiber))
+      })
     yield* Effect.addFinalizer(() =>
-      Effect.flatMap(
-        stopWith(budget),
-        (report) => Effect.andThen(Fiber.await(fiber), Supervisor.logReport("worker", { id: name }, report))
-      )
+      Effect.flatMap(stopWith(budget), (report) => Supervisor.logReport("worker", { id: name }, report))
     )
     if (supervisor !== undefined) {
       yield* Effect.orDie(supervisor.add({

@@ -345,7 +345,8 @@ export class WorkerLoop {
       this.status = { _tag: "Degraded", since, error }
       if (isNew) yield* Effect.logWarning(`worker "${this.plan.name}" cannot reach its store: ${error.message}`)
       const most = Math.min(5000, 100 * 2 ** this.failures++)
-      yield* Effect.sleep(Duration.millis(most * (0.5 + (yield* Random.next) / 2)))
+      const wait = Effect.sleep(Duration.millis(most * (0.5 + (yield* Random.next) / 2)))
+      yield* this.isStopping ? wait : Effect.raceFirst(wait, Deferred.await(this.asked))
     })
   }
 
