@@ -81,8 +81,6 @@ class Tenure {
   isBeginning = false
   /** The answer to a turn was lost: the store may think that it has more. */
   isUncertain = false
-  /** How often that was so: a turn that was given up and is done all the same must not claim after the one that followed it. */
-  epoch = 0
   isOver = false
   readonly lease: WorkerLease
   constructor(lease: WorkerLease) {
@@ -211,15 +209,12 @@ export class WorkerLoop {
           ? [...tenure.held.keys(), ...tenure.ends.map(({ id }) => id)]
           : undefined
         const { wakes } = this
-        const turned = yield* Effect.result(
-          plan.store.turn({ worker, ends, want, filter: plan.filter, holds, epoch: tenure.epoch })
-        )
+        const turned = yield* Effect.result(plan.store.turn({ worker, ends, want, filter: plan.filter, holds }))
         if (Result.isFailure(turned)) {
           if (turned.failure._tag === "LeaseEndedError") return
           // Whether it was done nobody knows: it is said again, and what was said twice is refused.
           tenure.ends = [...ends, ...tenure.ends]
           tenure.isUncertain = true
-          tenure.epoch++
           yield* this.degraded(turned.failure)
           continue
         }

@@ -1,0 +1,215 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { SqlClient } from "effect/sql/SqlClient"
+import { TestClock } from "effect/testing"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { JobStore, type NewJob } from "../src/queue/JobStore.ts"
+import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
+
+/** A file that is gone with the scope. */
+const file = Effect.acquireRelease(
+  Effect.sync(() => path.join(fs.mkdtempSync(path.join(os.tmpdir(), "tasklayer-sqlite-")), "jobs.db")),
+  (filename) => Effect.sync(() => fs.rmSync(path.dirname(filename), { recursive: true }))
+)
+
+const fresh = Layer.unwrap(Effect.map(file, (filename) => JobStoreSqlite.layer({ filename })))
+
+const job = (name: string, more: Partial<NewJob> = {}): NewJob => ({
+  name,
+  payload: "null",
+  queue: "default",
+  tags: [],
+  weight: 1,
+  priority: 20,
+  key: undefined,
+  id: undefined,
+  due: undefined,
+  expires: undefined,
+  delivery: "atLeastOnce",
+  maxCrashes: 3,
+  unique: undefined,
+  trace: undefined,
+  ...more
+})
+
+const everything = { filter: {}, want: 100 }
+
+const names = (filename: string) =>
+  Effect.gen(function*() {
+    const store = yield* JobStore
+    return (yield* store.list()).map(({ name, state }) => `${name} ${state}`).sort()
+  }).pipe(Effect.provide(Layer.fresh(JobStoreSqlite.layer({ filename }))))
+
+describe("transactions", () => {
+  const table = SqlClient.use((sql) => sql`CREATE TABLE orders (id INTEGER PRIMARY KEY)`)
+
+  it.effect("a job exists if and only if the transaction it was put in commits", () =>
+    Effect.gen(function*() {
+      yield* table
+      const sql = yield* SqlClient
+      const store = yield* JobStore
+      let wakes = 0
+      yield* store.listen(() => void wakes++)
+      const order = (name: string) =>
+        Effect.andThen(sql`INSERT INTO orders DEFAULT VALUES`, store.enqueue([job(name)])).pipe(
+          Effect.andThen(store.list()),
+          Effect.tap((jobs) => Effect.sync(() => assert.isTrue(jobs.some((one) => one.name === name))))
+        )
+      yield* sql.withTransaction(
+        Effect.andThen(order("kept"), Effect.sync(() => assert.strictEqual(wakes, 0)))
+      )
+      assert.strictEqual(wakes, 1)
+      const undone = yield* Effect.exit(sql.withTransaction(Effect.andThen(order("undone"), Effect.fail("no"))))
+      assert.isTrue(Exit.isFailure(undone))
+      assert.strictEqual(wakes, 1)
+      assert.deepStrictEqual((yield* store.list()).map(({ name }) => name), ["kept"])
+      assert.deepStrictEqual(yield* sql`SELECT count(*) AS n FROM orders`.values, [[1]])
+    }).pipe(Effect.provide(fresh)))
+
+  it.effect("what is refused in a transaction leaves it as it was", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const store = yield* JobStore
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* store.enqueue([job("a", { id: "one" })])
+        const error = yield* Effect.flip(store.enqueue([job("b"), job("c", { id: "one" })]))
+        assert.strictEqual(error._tag, "DuplicateKeyError")
+        assert.isTrue(yield* store.isInTransaction!)
+      }))
+      assert.deepStrictEqual((yield* store.list()).map(({ name }) => name), ["a"])
+    }).pipe(Effect.provide(fresh)))
+
+  it.live("others wait while a transaction is open, and the event loop does not", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const store = yield* JobStore
+      const order: Array<string> = []
+      yield* Effect.all([
+        sql.withTransaction(Effect.gen(function*() {
+          yield* store.enqueue([job("a")])
+          yield* Effect.sleep(30)
+          order.push("committed")
+        })),
+        Effect.delay(store.enqueue([job("b")]), 5).pipe(Effect.tap(() => Effect.sync(() => order.push("enqueued"))))
+      ], { concurrency: "unbounded" })
+      assert.deepStrictEqual(order, ["committed", "enqueued"])
+    }).pipe(Effect.provide(fresh)))
+})
+
+describe("the file", () => {
+  it.effect("keeps jobs, limits and what is due, whoever opens it next", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const layer = Layer.fresh(JobStoreSqlite.layer({ filename, tagLimits: { db: 5 } }))
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        yield* store.setLimit({ tag: "db", limit: 1, rates: [], enabled: true })
+        yield* store.enqueue([
+          job("a", { tags: ["db"] }),
+          job("b", { tags: ["db"] }),
+          job("later", { due: { in: 500 } })
+        ])
+        const { worker } = yield* store.join({ name: "w", lease: 1000 })
+        const { jobs } = yield* store.turn({ worker, ends: [], ...everything })
+        assert.deepStrictEqual(jobs.map(({ name }) => name), ["a"])
+      }).pipe(Effect.provide(layer))
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        const [limit] = yield* store.limits
+        assert.deepInclude(limit, { tag: "db", limit: 1, active: 1 })
+        const { worker } = yield* store.join({ name: "v", lease: 5000 })
+        const turn = store.turn({ worker, ends: [], ...everything })
+        const first = yield* turn
+        assert.deepStrictEqual([first.jobs.length, first.next], [0, 500])
+        yield* TestClock.adjust(500)
+        assert.deepStrictEqual((yield* turn).jobs.map(({ name }) => name), ["later"])
+        yield* TestClock.adjust(500)
+        assert.deepStrictEqual((yield* turn).jobs.map(({ attempt, name }) => [name, attempt]), [["a", 2]])
+      }).pipe(Effect.provide(layer))
+    }))
+
+  it.effect("two that open it at once make its tables once", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.all(
+        Array.from({ length: 5 }, (_, i) =>
+          Effect.gen(function*() {
+            yield* (yield* JobStore).enqueue([job(String(i))])
+          }).pipe(Effect.provide(Layer.fresh(JobStoreSqlite.layer({ filename }))))),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual((yield* names(filename)).length, 5)
+    }))
+
+  it.effect("a full disk fails with JobStoreError, undoes all of it, and is over when there is room", () =>
+    Effect.gen(function*() {
+      const store = yield* JobStore
+      const { db } = yield* JobStoreSqlite.SqliteClient
+      yield* store.enqueue([job("before")])
+      const pages = (db.prepare("PRAGMA page_count").get() as { page_count: number }).page_count
+      db.exec(`PRAGMA max_page_count = ${pages}`)
+      const big = Array.from({ length: 50 }, () => job("big", { payload: JSON.stringify("x".repeat(1000)) }))
+      const error = yield* Effect.flip(store.enqueue(big))
+      assert.strictEqual(error._tag, "JobStoreError")
+      assert.include(error.message, "full")
+      assert.strictEqual((yield* store.list()).length, 1)
+      db.exec("PRAGMA max_page_count = 100000")
+      yield* store.enqueue(big)
+      const [counts] = yield* store.counts
+      assert.strictEqual(counts!.waiting, 51)
+    }).pipe(Effect.provide(fresh)))
+
+  it.live("a file that another has locked is asked again, then fails with JobStoreError", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        const other = yield* Layer.build(Layer.fresh(JobStoreSqlite.layerClient({ filename })))
+        const { db } = yield* Effect.provideContext(JobStoreSqlite.SqliteClient, other)
+        db.exec("BEGIN IMMEDIATE")
+        const error = yield* Effect.flip(store.enqueue([job("a")]))
+        assert.strictEqual(error._tag, "JobStoreError")
+        setTimeout(() => db.exec("COMMIT"), 50)
+        yield* store.enqueue([job("b")])
+        assert.deepStrictEqual((yield* store.list()).map(({ name }) => name), ["b"])
+      }).pipe(Effect.provide(JobStoreSqlite.layer({ filename, busyTimeout: 100 })))
+    }))
+
+  it("its tables can be read before they are made", () => {
+    assert.include(JobStoreSqlite.migrations, "-- 1: jobs\n")
+    assert.include(JobStoreSqlite.migrations, "CREATE TABLE tasklayer_job")
+  })
+})
+
+describe("listen", () => {
+  it.live("hears of what others do to the file", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        const woken = Effect.callback<void>((resume) => {
+          Effect.runFork(Effect.scoped(Effect.andThen(store.listen(() => resume(Effect.void)), Effect.never)))
+        })
+        yield* Effect.all([
+          woken,
+          Effect.delay(
+            Effect.gen(function*() {
+              yield* (yield* JobStore).enqueue([job("a")])
+            }).pipe(Effect.provide(Layer.fresh(JobStoreSqlite.layer({ filename })))),
+            100
+          )
+        ], { concurrency: 2 })
+      }).pipe(Effect.provide(JobStoreSqlite.layer({ filename })))
+    }))
+
+  it.effect("a job that is not there is none", () =>
+    Effect.gen(function*() {
+      const store = yield* JobStore
+      assert.isTrue(Option.isNone(yield* store.get("1")))
+    }).pipe(Effect.provide(fresh)))
+})
