@@ -24,7 +24,7 @@ const local = (code: string) =>
   code.replaceAll(
     /(from|import) "tasklayer(?:\/([\w/]+))?"/g,
     (_, word, module = "index") =>
-      `${word} "../../src/${module === "testing" || module === "threads" ? `${module}/index` : module}.ts"`
+      `${word} "../../src/${["queue", "testing", "threads"].includes(module) ? `${module}/index` : module}.ts"`
   )
 
 describe.concurrent("docs", () => {

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import { orDie } from "../InvalidOptionError.ts"
 import { MemoryStore } from "./internal/MemoryStore.ts"
 import { checkStoreOptions, type StoreOptions } from "./internal/StoreOptions.ts"
-import { JobStore, type Store } from "./JobStore.ts"
+import { JobStore, type Store } from "./internal/StorePort.ts"
 
 export type Options = StoreOptions
 

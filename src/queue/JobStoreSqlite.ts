@@ -21,7 +21,14 @@ import { migrate, migrations as allMigrations } from "./internal/SqliteSchema.ts
 import { BATCH, SqliteStore } from "./internal/SqliteStore.ts"
 import { Watch } from "./internal/SqliteWatch.ts"
 import { checkStoreOptions, type StoreOptions } from "./internal/StoreOptions.ts"
-import { DuplicateKeyError, JobStore, JobStoreError, LeaseEndedError, QueueFullError, type Store } from "./JobStore.ts"
+import {
+  DuplicateKeyError,
+  JobStore,
+  JobStoreError,
+  LeaseEndedError,
+  QueueFullError,
+  type Store
+} from "./internal/StorePort.ts"
 
 /** The client, over one connection to the file. */
 export type SqliteClient = Client.SqliteClient

@@ -2,8 +2,8 @@
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import { Worker } from "node:worker_threads"
-import type { Keeper } from "../JobStore.ts"
 import { alive, type KeeperData, monotonic, until } from "./KeeperShared.ts"
+import type { Keeper } from "./StorePort.ts"
 
 export interface Kept {
   /** When the lease ends, as far as is known, in monotonic milliseconds. */

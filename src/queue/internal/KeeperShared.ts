@@ -1,5 +1,5 @@
 /** What a keeper's thread and whoever started it agree on. */
-import type { Keeper } from "../JobStore.ts"
+import type { Keeper } from "./StorePort.ts"
 
 /** Where in the shared memory stands until when the lease is certain, and when the event loop was last known to turn: monotonic milliseconds. */
 export const until = 0

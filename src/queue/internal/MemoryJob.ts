@@ -1,8 +1,8 @@
 /** A job as the memory store keeps it. */
-import type { AttemptError, Claimed, DeadReason, JobRecord, JobState, NewJob } from "../JobStore.ts"
 import type { Place } from "./MemoryHeap.ts"
 import type { Lease } from "./MemoryLease.ts"
 import type { Line, Ordered } from "./MemoryLines.ts"
+import type { AttemptError, Claimed, DeadReason, JobRecord, JobState, NewJob } from "./StorePort.ts"
 
 const ERRORS_KEPT = 100
 

@@ -1,9 +1,9 @@
 /** What claims count against: the limit of a tag with its rates and pauses, and the cap of a key. */
 import type { Limit } from "../../Concurrency.ts"
-import type { StoredLimit, StoredLimitInfo } from "../JobStore.ts"
 import { Heap, type Place } from "./MemoryHeap.ts"
 import type { Job } from "./MemoryJob.ts"
 import type { Parking } from "./MemoryLines.ts"
+import type { StoredLimit, StoredLimitInfo } from "./StorePort.ts"
 
 /** Something that may be in the way, who has some of it, and the lines that were found to lack room. */
 export abstract class Counter {

@@ -5,10 +5,10 @@
  * that of its queue, which is ordered by heads, or, when something was found in its way, in one there, which goes back into the queue's
  * as a whole once there may be room. So what is blocked costs nothing until it may not be.
  */
-import type { ClaimFilter, NewJob } from "../JobStore.ts"
 import { Heap, type Place } from "./MemoryHeap.ts"
 import { isBefore, type Job } from "./MemoryJob.ts"
 import type { Counter } from "./MemoryLimits.ts"
+import type { ClaimFilter, NewJob } from "./StorePort.ts"
 
 /** Ordered by the job at its head. */
 export interface Ordered {

@@ -1,8 +1,8 @@
 /** One queue: its lines, its keys, its settings, and how many jobs it has of each state. */
-import type { JobState, NewJob, QueueCounts, QueueSettings } from "../JobStore.ts"
 import type { Job } from "./MemoryJob.ts"
 import { KeyCap } from "./MemoryLimits.ts"
 import { Line, lineOf, Pile } from "./MemoryLines.ts"
+import type { JobState, NewJob, QueueCounts, QueueSettings } from "./StorePort.ts"
 
 export class Queue {
   readonly name: string

@@ -2,6 +2,12 @@
  * The memory store as a state that is asked and changed in plain calls, each at a time it is told: what every store decides, decided here
  * in the open.
  */
+import { Heap, type Place } from "./MemoryHeap.ts"
+import { isBefore, Job } from "./MemoryJob.ts"
+import { Lease } from "./MemoryLease.ts"
+import { type Counter, Tag } from "./MemoryLimits.ts"
+import { type Line, matches, Parking } from "./MemoryLines.ts"
+import { Queue } from "./MemoryQueue.ts"
 import {
   type Claimed,
   type ClaimFilter,
@@ -26,13 +32,7 @@ import {
   type Turn,
   type Turned,
   type WorkerRecord
-} from "../JobStore.ts"
-import { Heap, type Place } from "./MemoryHeap.ts"
-import { isBefore, Job } from "./MemoryJob.ts"
-import { Lease } from "./MemoryLease.ts"
-import { type Counter, Tag } from "./MemoryLimits.ts"
-import { type Line, matches, Parking } from "./MemoryLines.ts"
-import { Queue } from "./MemoryQueue.ts"
+} from "./StorePort.ts"
 
 /** Who has a unique key, and until when where it is not that job's life that says so. */
 interface Taken {

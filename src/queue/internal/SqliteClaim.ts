@@ -1,8 +1,8 @@
 /** Who is next: the heads of all lines in order, each taken that may run; what is in the way of one keeps no other from it. */
-import type { ClaimFilter } from "../JobStore.ts"
 import type { Limits } from "./SqliteLimits.ts"
 import { isBefore, type Line, type Lines, type Place, type Source } from "./SqliteLines.ts"
 import type { Queues } from "./SqliteQueues.ts"
+import type { ClaimFilter } from "./StorePort.ts"
 
 /** A turn that found so many lines blocked leaves the rest to the next: they are parked, so that none is looked at twice. */
 const BLOCKED_AT_ONCE = 1000

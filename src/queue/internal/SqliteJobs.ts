@@ -1,5 +1,6 @@
 /** Jobs as the SQLite store keeps them: a row each, from when it is put in until it is pruned. */
 import type { DatabaseSync } from "node:sqlite"
+import { states } from "./SqliteQueues.ts"
 import type {
   AttemptError,
   Claimed,
@@ -9,8 +10,7 @@ import type {
   ListFilter,
   NewJob,
   RedriveFilter
-} from "../JobStore.ts"
-import { states } from "./SqliteQueues.ts"
+} from "./StorePort.ts"
 
 export interface Job {
   readonly seq: number

@@ -1,7 +1,7 @@
 /** Renews leases from another thread, over a connection of its own: `Keeper` of the port. Goes by the clock of the machine. */
 import { DatabaseSync } from "node:sqlite"
-import type { Renewing } from "../JobStore.ts"
 import { RENEW } from "./SqliteWorkers.ts"
+import type { Renewing } from "./StorePort.ts"
 
 export interface KeeperOptions {
   readonly filename: string

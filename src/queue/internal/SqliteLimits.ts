@@ -4,9 +4,9 @@
  * Each active job has a row for each need it has some of, made and deleted together with its being active; usage is the sum of those.
  */
 import type { DatabaseSync } from "node:sqlite"
-import type { IfAbsent, StoredLimit, StoredLimitInfo } from "../JobStore.ts"
 import type { Line } from "./SqliteLines.ts"
 import { boundOf, type Queue } from "./SqliteQueues.ts"
+import type { IfAbsent, StoredLimit, StoredLimitInfo } from "./StorePort.ts"
 
 /** What is in the way. `opensAt`: when it may no longer be, where that is known. */
 export interface Obstacle {

@@ -1,7 +1,7 @@
 /** What the SQLite store keeps of each queue: its settings, how far claims have come in it, and how many jobs it has in each state. */
 import type { DatabaseSync } from "node:sqlite"
 import type { Limit } from "../../Concurrency.ts"
-import type { IfAbsent, JobState, QueueCounts, QueueSettings } from "../JobStore.ts"
+import type { IfAbsent, JobState, QueueCounts, QueueSettings } from "./StorePort.ts"
 
 export interface Queue {
   readonly name: string

@@ -2,6 +2,13 @@
  * What the SQLite store decides, in plain calls: each is part of one transaction, at one time, and leaves the tables as they are to be.
  */
 import type { DatabaseSync } from "node:sqlite"
+import { claim } from "./SqliteClaim.ts"
+import * as Jobs from "./SqliteJobs.ts"
+import { type Job, type Stand } from "./SqliteJobs.ts"
+import { keyNeedsOf, Limits } from "./SqliteLimits.ts"
+import { Lines } from "./SqliteLines.ts"
+import { boundOf, Queues } from "./SqliteQueues.ts"
+import { Workers } from "./SqliteWorkers.ts"
 import {
   type AttemptError,
   type Claimed,
@@ -26,14 +33,7 @@ import {
   type Turn,
   type Turned,
   type WorkerRecord
-} from "../JobStore.ts"
-import { claim } from "./SqliteClaim.ts"
-import * as Jobs from "./SqliteJobs.ts"
-import { type Job, type Stand } from "./SqliteJobs.ts"
-import { keyNeedsOf, Limits } from "./SqliteLimits.ts"
-import { Lines } from "./SqliteLines.ts"
-import { boundOf, Queues } from "./SqliteQueues.ts"
-import { Workers } from "./SqliteWorkers.ts"
+} from "./StorePort.ts"
 
 /** So many at once become due, expire, are pruned or redriven: the event loop is not to stand still for longer. */
 export const BATCH = 1000

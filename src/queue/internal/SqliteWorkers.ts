@@ -1,7 +1,7 @@
 /** The leases of workers, as the SQLite store keeps them: one ends at its instant, whether anybody has looked or not. */
 import { randomUUID } from "node:crypto"
 import type { DatabaseSync } from "node:sqlite"
-import type { WorkerRecord } from "../JobStore.ts"
+import type { WorkerRecord } from "./StorePort.ts"
 
 /** What the keeper's thread does too. */
 export const RENEW =

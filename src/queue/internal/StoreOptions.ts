@@ -2,7 +2,7 @@
 import * as Duration from "effect/Duration"
 import type { Limit, TagLimit } from "../../Concurrency.ts"
 import { InvalidOptionError } from "../../InvalidOptionError.ts"
-import type { QueueSettings, Retention, StoredLimit } from "../JobStore.ts"
+import type { QueueSettings, Retention, StoredLimit } from "./StorePort.ts"
 
 export interface StoreOptions {
   /** Limits of tags for all workers together, set where the store has none for the tag. */

@@ -10,7 +10,7 @@ import { AdmissionError } from "../../Concurrency.ts"
 import * as Job from "../../Job.ts"
 import * as Task from "../../Task.ts"
 import { TaskAborted } from "../../TaskRun.ts"
-import type { AttemptError, Claimed, DeadReason, End } from "../JobStore.ts"
+import type { AttemptError, Claimed, DeadReason, End } from "./StorePort.ts"
 
 /** What the worker knows of a job, beside its name. */
 export interface Known {

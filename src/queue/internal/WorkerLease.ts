@@ -8,8 +8,8 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
-import type { JobStoreError, LeaseEndedError, Store } from "../JobStore.ts"
 import { keep, type Kept } from "./Keeper.ts"
+import type { JobStoreError, LeaseEndedError, Store } from "./StorePort.ts"
 
 export interface Options {
   readonly name: string

@@ -1,7 +1,7 @@
 /** The thread that renews one lease: see `Keeper.ts`. Nothing but the store's own keeper module is loaded in it. */
 import { parentPort, workerData } from "node:worker_threads"
-import type { Renewing } from "../JobStore.ts"
 import { alive, type KeeperData, monotonic, until } from "./KeeperShared.ts"
+import type { Renewing } from "./StorePort.ts"
 
 const { keeper, lasts, maxBlocked, shared, worker } = workerData as KeeperData
 const { keep } = await import(keeper.module) as { readonly keep: (options: unknown) => Promise<Renewing> }
