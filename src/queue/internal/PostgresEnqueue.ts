@@ -1,0 +1,279 @@
+/** How jobs get in, as functions of the database: put in, replaced by their unique key, promoted when due, redriven. */
+export const enqueueing = (s: string): string => `
+-- The line of a job, of what can be in its way: those of its tags that have a limit, and its key where the queue caps keys.
+create function ${s}.line_of(_epoch int, _queue text, _tags text[], _key text, _weight double precision)
+returns bigint language sql immutable parallel safe as $$
+  select hash_array_extended(
+    array[_queue, 'k' || _key, case when _key is not null or _tags <> '{}' then _weight::text end] || _tags, _epoch)
+$$;
+
+create function ${s}.place(_queue text, _tags text[], _key text, _weight double precision,
+  out line bigint, out epoch int, out limited boolean) language sql stable as $$
+  with c as (
+    select
+      (select epoch from ${s}.config) epoch,
+      case when _tags = '{}' then '{}' else array(select l.tag from ${s}.tag_limit l where l.tag = any(_tags) order by 1) end tags,
+      (select _key from ${s}.queue q where q.name = _queue and q.is_capped) key
+  )
+  select ${s}.line_of(epoch, _queue, tags, key, _weight), epoch, tags <> '{}' or key is not null from c
+$$;
+
+-- Start-time fair queueing: a job comes in where the last one of its key that waits leaves off, and not before what was claimed.
+create function ${s}.rank_of(_queue text, _key text) returns double precision language sql stable as $$
+  select greatest(
+    0,
+    (select rank from ${s}.served where queue = _queue order by rank desc limit 1),
+    case when _key is null
+      then (select rank + weight from ${s}.job where state = 1 and ranked and queue = _queue and key is null order by rank + weight desc limit 1)
+      else (select rank + weight from ${s}.job where state = 1 and ranked and queue = _queue and key = _key order by rank + weight desc limit 1)
+    end
+  )
+$$;
+
+create function ${s}.notify(_what text) returns void language sql as $$
+  select pg_notify('tasklayer:' || hashtext(${literal(s)}), _what)
+$$;
+
+-- The keys of a queue share it from its first job with a key on.
+create function ${s}.mark_keyed(_queues text[]) returns void language plpgsql as $$
+begin
+  insert into ${s}.queue(name, keyed) select q, true from unnest(_queues) q order by 1
+    on conflict (name) do update set keyed = true;
+  update ${s}.job set ranked = true where queue = any(_queues) and not ranked;
+end $$;
+
+create function ${s}.id_of(_id text, _seq bigint) returns text language sql immutable parallel safe as $$
+  select coalesce(_id, _seq::text)
+$$;
+
+-- An id that was given goes first.
+create function ${s}.find(_id text) returns bigint language plpgsql stable as $$
+declare found bigint;
+begin
+  select seq into found from ${s}.job where id = _id;
+  if found is not null then return found; end if;
+  select seq into found from ${s}.ended where id = _id;
+  if found is not null or _id !~ '^[1-9][0-9]{0,17}$' then return found; end if;
+  select seq into found from ${s}.job where seq = _id::bigint and id is null;
+  if found is not null then return found; end if;
+  select seq into found from ${s}.ended where seq = _id::bigint and id is null;
+  return found;
+end $$;
+
+-- Puts jobs in, in the order given. What is the same for many is said once, in shapes: of each its queue, name, tags, weight, priority, whether it
+-- runs at most once, and how often it may crash. Says what was refused, where something was; nothing is put in then.
+create function ${s}.enqueue(
+  _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
+  _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
+  _unique_key text[], _unique_while double precision[], _unique_conflict text[]
+) returns table(id text, what text, detail text) language plpgsql as $$
+#variable_conflict use_column
+declare
+  _now double precision := ${s}.clock();
+  _epoch int := (select epoch from ${s}.config);
+  _limited text[];
+  _keyed text[];
+  _news int;
+begin
+  if _key is not null then
+    select array_agg(distinct x.queue) into _keyed
+      from unnest(_shape, _key) j(shape, key) join (select i - 1 i, v->>0 queue from jsonb_array_elements(_shapes) with ordinality e(v, i)) x on x.i = j.shape
+      left join ${s}.queue q on q.name = x.queue
+      where j.key is not null and not coalesce(q.keyed, false);
+    if _keyed is not null then perform ${s}.mark_keyed(_keyed); end if;
+  end if;
+  if _id is not null or _unique_key is not null or (select numeric_ids from ${s}.config)
+    or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
+  then
+    return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
+    return;
+  end if;
+  return query
+    with x as materialized (
+      select e.i - 1 i, v->>0 queue, v->>1 as name, t.tags, (v->>3)::float8 weight, (v->>4)::float8 priority, (v->>5)::boolean once, (v->>6)::int max_crashes,
+        coalesce(q.keyed, false) keyed, coalesce(q.is_capped, false) capped, coalesce(q.is_bounded, false) bounded, p.line, p.limited, p.tags limiting
+      from jsonb_array_elements(_shapes) with ordinality e(v, i)
+        left join ${s}.queue q on q.name = v->>0
+        cross join lateral (select array(select jsonb_array_elements_text(v->2)) tags) t
+        cross join lateral (
+          select ${s}.line_of(_epoch, v->>0, l.tags, null, (v->>3)::float8) line, l.tags <> '{}' limited, l.tags
+          from (select case when t.tags = '{}' then '{}' else array(select l.tag from ${s}.tag_limit l where l.tag = any(t.tags) order by 1) end tags) l
+        ) p
+    ), j as (
+      select j.*, x.*, coalesce(_now + due_in, due_at, _now) due, coalesce(_now + expires_in, expires_at) expires,
+        coalesce(_now + due_in, due_at, _now) > _now later
+      from unnest(_shape, _payload, _key, _trace, _due_in, _due_at, _expires_in, _expires_at)
+          with ordinality j(shape, payload, key, trace, due_in, due_at, expires_in, expires_at, o)
+        join x on x.i = j.shape
+    ), ranked as (
+      select j.o, r.rank + coalesce(sum(j.weight) over (partition by j.queue, j.key order by j.o rows between unbounded preceding and 1 preceding), 0) rank
+      from j join (select d.queue, d.key, ${s}.rank_of(d.queue, d.key) rank from (select distinct queue, key from j where keyed and not later) d) r
+        on r.queue = j.queue and r.key is not distinct from j.key
+      where j.keyed and not j.later
+    )
+    insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, key, payload, trace)
+    select
+      case when j.capped and j.key is not null then ${s}.line_of(_epoch, j.queue, j.limiting, j.key, j.weight) else j.line end,
+      j.priority,
+      case when j.later then null when j.keyed then r.rank else 0 end,
+      j.due, _now, j.expires, _epoch, j.weight, j.max_crashes, case when j.later then 0 else 1 end,
+      j.limited or (j.capped and j.key is not null), j.keyed, j.bounded, j.once, j.name, j.queue, j.tags, j.key, j.payload, j.trace
+    from j left join ranked r on r.o = j.o order by j.o
+    returning seq::text, 'new', null::text;
+  perform ${s}.notify('');
+end $$;
+
+-- One by one: what has an id, a unique key, or a queue with a bound.
+create function ${s}.enqueue_each(
+  _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
+  _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
+  _unique_key text[], _unique_while double precision[], _unique_conflict text[]
+) returns table(id text, what text, detail text) language plpgsql as $$
+#variable_conflict use_column
+declare
+  _now double precision := ${s}.clock();
+  x record;
+  _ids text[] := '{}';
+  _whats text[] := '{}';
+  _what text;
+  _other ${s}.job;
+  _taken ${s}.taken;
+  _q ${s}.queue;
+  _new ${s}.job;
+  _n bigint;
+  _grown text[] := '{}';
+  _numeric boolean;
+begin
+  begin
+    -- Whoever puts something in a bounded queue waits for those who did and have not committed: the bound is exact.
+    for _q in select q.* from ${s}.queue q where q.is_bounded and q.max_queued is not null
+      and q.name in (select v->>0 from jsonb_array_elements(_shapes) v) order by q.name
+    loop
+      perform pg_advisory_xact_lock(hashtext(${literal(s)} || ' queue'), hashtext(_q.name));
+    end loop;
+    update ${s}.config set numeric_ids = true where not numeric_ids and exists(select from unnest(_id) i where i ~ '^[1-9][0-9]{0,17}$');
+    _numeric := (select numeric_ids from ${s}.config);
+    for x in
+      select j.*, v->>0 queue, v->>1 as name, array(select jsonb_array_elements_text(v->2)) tags, (v->>3)::float8 weight, (v->>4)::float8 priority,
+        (v->>5)::boolean once, (v->>6)::int max_crashes, coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded, p.line, p.epoch, p.limited,
+        coalesce(_now + due_in, due_at, _now) due, coalesce(_now + expires_in, expires_at) expires
+      from unnest(_shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict)
+          with ordinality j(shape, payload, key, given, trace, due_in, due_at, expires_in, expires_at, unique_key, unique_while, conflict, o)
+        cross join lateral (select _shapes->j.shape v) e
+        left join ${s}.queue q on q.name = v->>0
+        cross join lateral ${s}.place(v->>0, array(select jsonb_array_elements_text(v->2)), j.key, (v->>3)::float8) p
+      order by j.o
+    loop
+      _what := 'new';
+      _other := null;
+      if x.unique_key is not null then
+        select * into _taken from ${s}.taken t where t.key = x.unique_key for update;
+        if found and coalesce(_taken.until > _now, true) then
+          if x.conflict = 'error' then
+            raise exception using errcode = 'TL002', message = x.unique_key, detail =
+              coalesce((select ${s}.id_of(j.id, j.seq) from ${s}.job j where j.seq = _taken.job), (select ${s}.id_of(j.id, j.seq) from ${s}.ended j where j.seq = _taken.job), _taken.job::text);
+          end if;
+          if x.conflict = 'ignore' then
+            _ids := _ids || coalesce((select ${s}.id_of(j.id, j.seq) from ${s}.job j where j.seq = _taken.job), (select ${s}.id_of(j.id, j.seq) from ${s}.ended j where j.seq = _taken.job), _taken.job::text);
+            _whats := _whats || 'existing'::text;
+            continue;
+          end if;
+          select * into _other from ${s}.job j where j.seq = _taken.job for update;
+          if _other.state < 2 then
+            _what := 'replaced';
+          elsif _other.state = 2 then
+            update ${s}.job set cancel = true where seq = _other.seq;
+          end if;
+        end if;
+      end if;
+      if _what = 'new' and x.given is not null then
+        _n := coalesce((select seq from ${s}.job j where j.id = x.given), (select seq from ${s}.ended j where j.id = x.given));
+        if _n is null and x.given ~ '^[1-9][0-9]{0,17}$' then _n := ${s}.find(x.given); end if;
+        if _n is not null then raise exception using errcode = 'TL003', message = x.given, detail = x.given; end if;
+      end if;
+      _new.line := x.line; _new.epoch := x.epoch; _new.limited := x.limited; _new.ranked := x.keyed; _new.bounded := x.bounded;
+      _new.priority := x.priority; _new.weight := x.weight; _new.max_crashes := x.max_crashes; _new.once := x.once;
+      _new.name := x.name; _new.queue := x.queue; _new.tags := x.tags; _new.key := x.key; _new.payload := x.payload; _new.trace := x.trace;
+      _new.due := x.due; _new.expires := x.expires; _new.id := x.given; _new.unique_key := null; _new.unique_while := null;
+      _new.state := case when x.due > _now then 0 else 1 end;
+      -- -1: while it waits, -2: until it ends, else for so many milliseconds.
+      if x.unique_while <> 0 then
+        _new.unique_key := x.unique_key;
+        _new.unique_while := case x.unique_while when -1 then 1 when -2 then 2 else 3 end;
+      end if;
+      _new.rank := case
+        when _what = 'replaced' and _other.queue = x.queue and _other.key is not distinct from x.key then _other.rank end;
+      if _new.state = 1 and _new.rank is null then
+        _new.rank := case when x.keyed then ${s}.rank_of(x.queue, x.key) else 0 end;
+      end if;
+      if _what = 'replaced' then
+        update ${s}.job j set line = _new.line, epoch = _new.epoch, limited = _new.limited, ranked = _new.ranked, bounded = _new.bounded,
+          priority = _new.priority, weight = _new.weight, max_crashes = _new.max_crashes, once = _new.once, name = _new.name, queue = _new.queue,
+          tags = _new.tags, key = _new.key, payload = _new.payload, trace = _new.trace, due = _new.due, expires = _new.expires, state = _new.state,
+          unique_key = _new.unique_key, unique_while = _new.unique_while, rank = _new.rank
+          where j.seq = _other.seq;
+        _n := _other.seq;
+        _ids := _ids || ${s}.id_of(_other.id, _other.seq);
+      else
+        loop
+          _n := nextval(pg_get_serial_sequence(${literal(`${s}.job`)}, 'seq'));
+          exit when not _numeric or not exists(select from ${s}.job j where j.id = _n::text) and not exists(select from ${s}.ended j where j.id = _n::text);
+        end loop;
+        insert into ${s}.job(seq, line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, unique_while, limited, ranked, bounded, once, name, queue, tags, key, payload, id, unique_key, trace)
+          overriding system value values (_n, _new.line, _new.priority, _new.rank, _new.due, _now, _new.expires, _new.epoch, _new.weight, _new.max_crashes, _new.state, _new.unique_while, _new.limited, _new.ranked, _new.bounded, _new.once, _new.name, _new.queue, _new.tags, _new.key, _new.payload, _new.id, _new.unique_key, _new.trace)
+          on conflict do nothing returning seq into _n;
+        if _n is null then raise exception using errcode = 'TL003', message = x.given, detail = x.given; end if;
+        _ids := _ids || ${s}.id_of(x.given, _n);
+        _grown := _grown || x.queue;
+      end if;
+      if x.unique_key is not null then
+        if _new.unique_key is null then
+          delete from ${s}.taken t where t.key = x.unique_key;
+        else
+          -- Two at once: the second waits for the first here, and finds the key taken.
+          insert into ${s}.taken(key, job, kind, until) values (x.unique_key, _n, _new.unique_while, case when _new.unique_while = 3 then _now + x.unique_while end)
+            on conflict (key) do update set job = excluded.job, kind = excluded.kind, until = excluded.until
+              where taken.job is not distinct from coalesce(_taken.job, excluded.job);
+          if not found then raise exception using errcode = 'TL001'; end if;
+        end if;
+      end if;
+      _whats := _whats || _what;
+    end loop;
+    for _q in select q.* from ${s}.queue q where q.is_bounded and q.max_queued is not null
+      and q.name = any(_grown)
+    loop
+      select count(*) into _n from (select from ${s}.job j where j.queue = _q.name and j.state < 2 and j.bounded limit (_q.max_queued + 1)::bigint) j;
+      if _n > _q.max_queued then
+        raise exception using errcode = 'TL004', message = _q.name, detail = _q.max_queued::text;
+      end if;
+    end loop;
+  exception when sqlstate 'TL001' or sqlstate 'TL002' or sqlstate 'TL003' or sqlstate 'TL004' then
+    get stacked diagnostics _what = pg_exception_detail;
+    return query select sqlerrm, case sqlstate when 'TL001' then 'again' when 'TL002' then 'unique' when 'TL003' then 'id' else 'full' end, _what;
+    return;
+  end;
+  perform ${s}.notify('');
+  return query select u.id, u.what, null::text from unnest(_ids, _whats) with ordinality u(id, what, o) order by o;
+end $$;
+
+-- Due jobs wait; of those that are ranked one by one, as each comes in behind the one before.
+create function ${s}.promote(_now double precision) returns int language plpgsql as $$
+declare
+  _job record;
+  n int;
+  m int := 0;
+begin
+  with d as materialized (
+    select seq from ${s}.job where state = 0 and due <= _now and not (ranked and rank is null) order by due, seq limit 1000 for update skip locked
+  )
+  update ${s}.job j set state = 1, rank = coalesce(rank, 0) from d where j.seq = d.seq;
+  get diagnostics n = row_count;
+  for _job in select seq, queue, key from ${s}.job where state = 0 and due <= _now and ranked and rank is null order by due, seq limit 1000 for update skip locked loop
+    update ${s}.job set state = 1, rank = ${s}.rank_of(_job.queue, _job.key) where seq = _job.seq;
+    m := m + 1;
+  end loop;
+  return greatest(n, m);
+end $$;
+`
+
+export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`

@@ -1,0 +1,217 @@
+/** Leases, what is looked after, and limits, as functions of the database. */
+import { literal } from "./PostgresEnqueue.ts"
+
+const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
+
+export const leasing = (s: string): string => `
+create function ${s}.join_lease(_name text, _lasts double precision, out worker text, out lasts double precision, out sweep_in double precision)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  _now double precision := ${s}.clock();
+  _id bigint;
+begin
+  insert into ${s}.worker(name, lasts, joined, expires) values (_name, _lasts, _now, _now + _lasts) returning id into _id;
+  worker := _id::text;
+  lasts := _lasts;
+  sweep_in := ${s}.sweep_in(_id, _now);
+end $$;
+
+create function ${s}.sweep_in(_but bigint, _now double precision) returns double precision language sql stable as $$
+  select case when count(*) > 0 then greatest(0, min(case when expires > _now then expires else ${s}.lease_end(expires, lasts) end) - _now) end
+  from ${s}.worker where id <> _but
+$$;
+
+-- Null: the lease has ended.
+create function ${s}.renew_lease(_worker bigint, out lasts double precision, out sweep_in double precision) language plpgsql as $$
+#variable_conflict use_column
+declare
+  _now double precision;
+  w ${s}.worker;
+begin
+  select * into w from ${s}.worker x where x.id = _worker for no key update;
+  _now := ${s}.clock();
+  if not found or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then return; end if;
+  update ${s}.worker x set expires = _now + x.lasts where x.id = _worker;
+  lasts := w.lasts;
+  sweep_in := ${s}.sweep_in(_worker, _now);
+end $$;
+
+create function ${s}.leave_lease(_worker bigint, _keep double precision[]) returns void language plpgsql as $$
+declare
+  j ${s}.job;
+begin
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
+  -- Of a lease that has ended nothing is given back: the sweep counts its crashes.
+  perform from ${s}.worker where id = _worker and (expires > ${s}.clock() or ${s}.lease_end(expires, lasts) > ${s}.clock()) for update;
+  if not found then return; end if;
+  for j in select * from ${s}.job where worker = _worker and state = 2 order by seq loop
+    perform ${s}.give_back(j, ${s}.clock(), _keep);
+  end loop;
+  delete from ${s}.worker where id = _worker;
+  perform ${s}.notify('');
+end $$;
+
+create function ${s}.sweep(_keep double precision[]) returns int language plpgsql as $$
+declare
+  n int := 0;
+  t record;
+begin
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
+  for i in 1..1000 loop
+    select * into t from ${s}.tidy(${s}.clock(), _keep);
+    n := n + t.leases;
+    if t.leases > 0 or t.changed then perform ${s}.notify(''); end if;
+    exit when not t.more;
+  end loop;
+  return n;
+end $$;
+
+create function ${s}.cancel(_id text, _keep double precision[]) returns boolean language plpgsql as $$
+declare
+  j ${s}.job;
+begin
+  select * into j from ${s}.job where seq = ${s}.find(_id) for update;
+  if not found then return false; end if;
+  if j.state < 2 then
+    perform ${s}.bury(j, 5, null, ${s}.clock(), _keep);
+  else
+    update ${s}.job set cancel = true where seq = j.seq;
+  end if;
+  perform ${s}.notify('');
+  return true;
+end $$;
+
+create function ${s}.redrive(_ids text[], _queue text, _name text, _reason text) returns int language plpgsql as $$
+declare
+  n int;
+  _now double precision := ${s}.clock();
+begin
+  with e as (
+    delete from ${s}.ended where state = 4 and (_ids is null or seq in (select ${s}.find(i) from unnest(_ids) i))
+      and (_queue is null or queue = _queue) and (_name is null or name = _name) and (_reason is null or reason = _reason)
+    returning *
+  )
+  insert into ${s}.job(seq, line, priority, rank, due, enqueued, claimed, epoch, weight, token, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, key, payload, id, trace, errors)
+    overriding system value
+    select e.seq, p.line, e.priority, coalesce(e.rank, case when q.keyed then ${s}.rank_of(e.queue, e.key) else 0 end), _now, e.enqueued, e.claimed, p.epoch, e.weight, e.token,
+      e.max_crashes, 1, p.limited, coalesce(q.keyed, false), coalesce(q.is_bounded, false), e.once, e.name, e.queue, e.tags, e.key, e.payload, e.id, e.trace, e.errors
+    from e left join ${s}.queue q on q.name = e.queue cross join lateral ${s}.place(e.queue, e.tags, e.key, e.weight) p order by e.seq;
+  get diagnostics n = row_count;
+  if n > 0 then perform ${s}.notify(''); end if;
+  return n;
+end $$;
+
+-- One batch of what has been kept long enough.
+create function ${s}.prune(_keep double precision[]) returns int language plpgsql set enable_seqscan = off as $$
+declare
+  _now double precision := ${s}.clock();
+  n int := 0;
+  m int;
+begin
+  for i in 1..3 loop
+    delete from ${s}.ended where ctid = any(array(
+      select ctid from ${s}.ended where state = i + 2 and ended <= _now - _keep[i] order by ended limit 1000 for update skip locked));
+    get diagnostics m = row_count;
+    n := n + m;
+  end loop;
+  delete from ${s}.taken where ctid = any(array(select ctid from ${s}.taken where until <= _now limit 1000 for update skip locked));
+  delete from ${s}.bucket b where b.n < (select max(c.n) from ${s}.bucket c where c.tag = b.tag);
+  delete from ${s}.served v where rank < (select max(rank) from ${s}.served c where c.queue = v.queue);
+  return n;
+end $$;
+
+-- Alone with the turns: none sees half of a change.
+create function ${s}.alone() returns void language sql as $$
+  select pg_advisory_xact_lock(${lock(s)}, 1)
+$$;
+
+-- What can be in the way has changed: new lines for all; what is active is put in its own at once, so that it is counted.
+create function ${s}.new_epoch() returns void language plpgsql as $$
+begin
+  update ${s}.config set epoch = epoch + 1;
+  update ${s}.job u set line = p.line, epoch = p.epoch, limited = p.limited
+    from ${s}.job j cross join lateral ${s}.place(j.queue, j.tags, j.key, j.weight) p where j.state = 2 and u.seq = j.seq;
+end $$;
+
+create function ${s}.set_limit(_tag text, _limit double precision, _rates jsonb, _enabled boolean, _if_absent boolean) returns void language plpgsql as $$
+declare
+  l ${s}.tag_limit;
+  b ${s}.bucket;
+  _now double precision;
+begin
+  perform ${s}.alone();
+  _now := ${s}.clock();
+  select * into l from ${s}.tag_limit where tag = _tag;
+  if l.declared and _if_absent then return; end if;
+  select * into b from ${s}.bucket where tag = _tag order by n desc limit 1;
+  delete from ${s}.bucket where tag = _tag;
+  if l.declared and _rates <> '[]' then
+    -- A rate over the same time in the same place goes on with what it had.
+    insert into ${s}.bucket(tag, at, credit)
+      select _tag, _now, array_agg(case
+          when (l.rates->(i - 1)::int->>'per')::float8 = (r->>'per')::float8
+          then least(${s}.credit_of(l.rates->(i - 1)::int, b.credit[i], b.at, _now), (r->>'burst')::float8 * (r->>'per')::float8)
+          else (r->>'burst')::float8 * (r->>'per')::float8 end order by i)
+      from jsonb_array_elements(_rates) with ordinality e(r, i);
+  end if;
+  insert into ${s}.tag_limit(tag, declared, enabled, "limit", rates) values (_tag, true, _enabled, _limit, _rates)
+    on conflict (tag) do update set declared = true, enabled = excluded.enabled, "limit" = excluded."limit", rates = excluded.rates;
+  if l.tag is null then perform ${s}.new_epoch(); end if;
+  perform ${s}.notify('');
+end $$;
+
+create function ${s}.pause_limit(_tag text, _millis double precision) returns void language plpgsql as $$
+declare
+  _until double precision;
+  _is_new boolean;
+begin
+  perform ${s}.alone();
+  _until := case when _millis > 0 then ${s}.clock() + _millis end;
+  _is_new := not exists(select from ${s}.tag_limit where tag = _tag);
+  if _is_new and _until is null then return; end if;
+  insert into ${s}.tag_limit(tag, paused_until) values (_tag, _until) on conflict (tag) do update set paused_until = excluded.paused_until;
+  if _is_new then perform ${s}.new_epoch(); end if;
+  perform ${s}.notify('');
+end $$;
+
+create function ${s}.remove_limit(_tag text) returns boolean language plpgsql as $$
+declare
+  l ${s}.tag_limit;
+begin
+  perform ${s}.alone();
+  select * into l from ${s}.tag_limit where tag = _tag;
+  if l.declared is not true then return false; end if;
+  delete from ${s}.bucket where tag = _tag;
+  if l.paused_until > ${s}.clock() then
+    update ${s}.tag_limit set declared = false, enabled = true, "limit" = null, rates = '[]' where tag = _tag;
+  else
+    delete from ${s}.tag_limit where tag = _tag;
+    perform ${s}.new_epoch();
+  end if;
+  perform ${s}.notify('');
+  return true;
+end $$;
+
+-- Of bounds and caps, infinity is none; null leaves as it is.
+create function ${s}.set_queue(_name text, _paused boolean, _max_queued double precision, _key_limit double precision, _if_absent boolean) returns void language plpgsql as $$
+declare
+  q ${s}.queue;
+begin
+  perform ${s}.alone();
+  insert into ${s}.queue(name) values (_name) on conflict do nothing;
+  select * into q from ${s}.queue where name = _name;
+  update ${s}.queue set
+    paused = case when _if_absent then coalesce(q.paused, _paused) else coalesce(_paused, q.paused) end,
+    max_queued = case when _max_queued is null or (_if_absent and q.is_bounded) then q.max_queued else nullif(_max_queued, 'infinity') end,
+    is_bounded = q.is_bounded or _max_queued is not null,
+    key_limit = case when _key_limit is null or (_if_absent and q.is_capped) then q.key_limit else nullif(_key_limit, 'infinity') end,
+    is_capped = q.is_capped or _key_limit is not null
+    where name = _name;
+  if not q.is_bounded and _max_queued is not null then
+    update ${s}.job set bounded = true where queue = _name and not bounded;
+  end if;
+  if not q.is_capped and _key_limit is not null then perform ${s}.new_epoch(); end if;
+  perform ${s}.notify('');
+end $$;
+`

@@ -1,0 +1,96 @@
+/**
+ * Hears what happens in the database: one connection for all who listen here, for as long as anybody does.
+ *
+ * A notification may be lost, with the connection or before there is one: all are woken when it is (back) there, and every so often. A connection
+ * that is dead and does not know it is found by what it should have heard: a notification of our own.
+ */
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type { Scope } from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+
+export class Listening {
+  private readonly wakes = new Set<() => void>()
+  private fiber: Fiber.Fiber<void> | undefined = undefined
+  private readonly pg: PgClient
+  private readonly channel: string
+  private readonly poll: Duration.Duration
+
+  constructor(pg: PgClient, channel: string, poll: Duration.Duration) {
+    this.pg = pg
+    this.channel = channel
+    this.poll = poll
+  }
+
+  /** Something may be new here. */
+  readonly wake = (): void => {
+    for (const wake of this.wakes) wake()
+  }
+
+  listen(wake: () => void): Effect.Effect<void, never, Scope> {
+    // The same function may listen twice.
+    const own = () => wake()
+    return Effect.asVoid(Effect.acquireRelease(
+      Effect.suspend(() => {
+        this.wakes.add(own)
+        if (this.fiber !== undefined) return Effect.void
+        return Effect.map(Effect.forkDetach(this.run), (fiber) => void (this.fiber = fiber))
+      }),
+      () =>
+        Effect.suspend(() => {
+          this.wakes.delete(own)
+          const { fiber } = this
+          if (this.wakes.size > 0 || fiber === undefined) return Effect.void
+          this.fiber = undefined
+          return Fiber.interrupt(fiber)
+        })
+    ))
+  }
+
+  private readonly run: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.raceFirst(
+      Effect.ignore(Effect.retry(Effect.scoped(this.hear), backOff)),
+      Effect.forever(Effect.andThen(jittered(this.poll), Effect.sync(this.wake)))
+    )
+  )
+
+  private get hear(): Effect.Effect<never, SqlError | Deaf, Scope> {
+    return Effect.flatMap(this.pg.listen(this.channel), (heard) => {
+      this.wake()
+      let isSilent = true
+      const ears = Effect.forever(Effect.map(Queue.take(heard), ({ payload }) => {
+        isSilent = false
+        if (payload !== ping) this.wake()
+      }))
+      const pulse = Effect.gen({ self: this }, function*() {
+        isSilent = true
+        yield* jittered(this.poll)
+        if (!isSilent) return
+        yield* this.pg.notify(this.channel, ping)
+        yield* Effect.sleep(patience)
+        if (isSilent) return yield* new Deaf()
+      })
+      return Effect.raceFirst(ears, Effect.forever(pulse))
+    })
+  }
+}
+
+/** The connection is there, and says nothing. */
+class Deaf extends Data.TaggedError("Deaf") {}
+
+const ping = "ping"
+const patience = Duration.seconds(5)
+
+/** So that not all come at once. */
+const jittered = (duration: Duration.Duration): Effect.Effect<void> =>
+  Effect.suspend(() => Effect.sleep(Duration.times(duration, 0.75 + Math.random() / 2)))
+
+const backOff = Schedule.exponential("100 millis").pipe(
+  Schedule.modifyDelay(({ duration }) => Effect.succeed(Duration.min(duration, Duration.seconds(5)))),
+  Schedule.jittered
+)

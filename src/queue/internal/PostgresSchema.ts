@@ -1,0 +1,62 @@
+/** What the PostgreSQL store needs in its database, in versions: each is applied once, in order, whoever comes first. */
+import { enqueueing, literal } from "./PostgresEnqueue.ts"
+import { leasing } from "./PostgresLeases.ts"
+import { tables } from "./PostgresTables.ts"
+import { turning } from "./PostgresTurn.ts"
+
+export interface Migration {
+  readonly version: number
+  readonly name: string
+  readonly sql: string
+}
+
+const quote = (schema: string): string => `"${schema.replaceAll("\"", "\"\"")}"`
+
+/** Changed by nothing but a new one after the last. */
+export const migrations = (schema: string): ReadonlyArray<Migration> => {
+  const s = quote(schema)
+  const of = (version: number, name: string, sql: string): Migration => ({
+    version,
+    name,
+    sql: `${sql.trim()}\ninsert into ${s}.migration(version, name) values (${version}, ${literal(name)});\n`
+  })
+  return [
+    of(1, "jobs", `${clock(s)}${tables(s)}${enqueueing(s)}${turning(s)}${leasing(s)}`)
+  ]
+}
+
+/** Before the first: where it is written which have been applied. */
+export const preamble = (schema: string): string => {
+  const s = quote(schema)
+  return `create schema if not exists ${s};
+create table if not exists ${s}.migration(version int primary key, name text not null, applied timestamptz not null default now());
+`
+}
+
+/** All times are its. */
+const clock = (s: string): string => `
+create function ${s}.clock() returns double precision language sql volatile as $$
+  select floor(extract(epoch from clock_timestamp()) * 1000)::float8
+$$;
+`
+
+/** One at a time, whichever process it is. */
+export const migrationLock = (schema: string): string => `hashtext(${literal(`tasklayer migrate ${schema}`)})`
+
+export { quote }
+
+/** A text of ours in statements: each ends with a semicolon at the end of a line, outside of a function's body. */
+export const statements = (sql: string): ReadonlyArray<string> => {
+  const all: Array<string> = []
+  let one = ""
+  let isInBody = false
+  for (const line of sql.split("\n")) {
+    if (line.split("$$").length % 2 === 0) isInBody = !isInBody
+    one += `${line}\n`
+    if (!isInBody && line.endsWith(";")) {
+      all.push(one)
+      one = ""
+    }
+  }
+  return all
+}

@@ -1,0 +1,472 @@
+/**
+ * How jobs are claimed and how their attempts end, as functions of the database: all that a turn does is one call.
+ *
+ * Two locks make limits exact. Every turn shares the first with the other turns, and whoever changes what may be in the way of jobs has it alone.
+ * Who claims from lines with limits has the second: sees all that is active, and adds to it.
+ */
+import { literal } from "./PostgresEnqueue.ts"
+
+const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
+
+const claimed =
+  `coalesce(id, seq::text), token, name, payload, queue, tags, key, priority, weight, once, attempt, errors, enqueued, due, trace, rank, seq::float8`
+
+/** A claim of what a query finds: with what it frees, and how far fairness got. */
+const claim = (s: string, found: string) => `
+    return query with u as (
+      update ${s}.job j set state = 2, worker = _worker, token = token + 1, attempt = attempt + 1, claimed = _now
+      where ${found}
+      returning j.*
+    ), freed as (
+      delete from ${s}.taken t using u where u.unique_while = 1 and t.key = u.unique_key and t.job = u.seq
+    ), further as (
+      insert into ${s}.served(queue, rank)
+        select queue, max(rank) from u where ranked group by queue
+        having max(rank) > coalesce((select v.rank from ${s}.served v where v.queue = u.queue order by v.rank desc limit 1), 0)
+      returning queue, rank
+    ), before as (
+      delete from ${s}.served v using further f where v.ctid = (select b.ctid from ${s}.served b where b.queue = f.queue and b.rank < f.rank order by b.rank desc limit 1)
+    )
+    select ${claimed}, null::text[], null::text[], null::float8, null::boolean from u;
+    get diagnostics _n = row_count;
+    _got := _got + _n;`
+
+const fits =
+  `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
+
+const free = (s: string): string =>
+  `j.ctid = any(array(
+        select f.ctid from ${s}.job f where f.state = 1 and f.line = _line and ${fits}
+        order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked))`
+
+export const turning = (s: string): string => `
+create type ${s}.head as (
+  line bigint, priority double precision, rank double precision, seq bigint,
+  queue text, tags text[], key text, weight double precision, limited boolean, epoch int
+);
+-- The slots of a tag (kind 0), one of its rates (1), its pause (2), the slots of a key in its queue (3). A weight costs its least with burst, times
+-- per: rates count in credit, so that whole numbers stay whole.
+create type ${s}.resource as (
+  name text, kind int, free double precision, burst double precision, per double precision, count double precision, until double precision
+);
+-- A line to claim from: which resources it needs, by index, and how many of it can be had at most.
+create type ${s}.lane as (
+  line bigint, priority double precision, rank double precision, seq bigint, limited boolean, weight double precision,
+  needs int[], most bigint, is_open boolean
+);
+
+-- A server that was away takes nobody's lease: it has to be up for as long as the lease lasts before it ends.
+create function ${s}.lease_end(_expires double precision, _lasts double precision) returns double precision language sql stable as $$
+  select greatest(_expires, floor(extract(epoch from greatest(pg_postmaster_start_time(),
+    (select backend_start from pg_stat_activity where backend_type = 'checkpointer' limit 1))) * 1000) + _lasts)
+$$;
+
+-- Ends a job for good.
+create function ${s}.bury(_job ${s}.job, _state int, _reason text, _now double precision, _keep double precision[]) returns void language plpgsql as $$
+begin
+  delete from ${s}.job where seq = _job.seq;
+  if _job.unique_key is not null then
+    delete from ${s}.taken t where t.key = _job.unique_key and t.job = _job.seq and t.kind < 3;
+  end if;
+  if _keep[_state - 2] > 0 then
+    insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, reason)
+      values (_job.seq, _job.priority, _job.rank, _job.due, _job.enqueued, _job.expires, _job.claimed, _now, _job.weight, _job.token, _job.attempt, _job.crashes, _job.max_crashes, _state, _job.once, _job.name, _job.queue, _job.tags, _job.key, _job.payload, _job.id, _job.trace, _job.errors, _reason);
+  end if;
+end $$;
+
+-- An attempt that is over, and not for good: waits again at its place, or when it is due. Cancelled meanwhile: that is its end.
+create function ${s}.put_back(_job ${s}.job, _after double precision, _now double precision, _keep double precision[]) returns void language plpgsql as $$
+begin
+  if _job.cancel then
+    perform ${s}.bury(_job, 5, null, _now, _keep);
+  else
+    update ${s}.job set state = case when _after > 0 then 0 else 1 end, worker = null, attempt = _job.attempt, crashes = _job.crashes,
+      errors = _job.errors, due = coalesce(_now + greatest(_after, 0), due) where seq = _job.seq;
+  end if;
+end $$;
+
+create function ${s}.give_back(_job ${s}.job, _now double precision, _keep double precision[]) returns void language plpgsql as $$
+begin
+  _job.attempt := _job.attempt - 1;
+  perform ${s}.put_back(_job, null, _now, _keep);
+end $$;
+
+-- Ends leases and expired jobs, and lets wait what is due: in batches; says whether there was more.
+create function ${s}.tidy(_now double precision, _keep double precision[], out leases int, out changed boolean, out more boolean) language plpgsql as $$
+declare
+  w ${s}.worker;
+  j ${s}.job;
+  n int := 0;
+begin
+  leases := 0;
+  changed := false;
+  more := false;
+  for w in select * from ${s}.worker where expires <= _now and ${s}.lease_end(expires, lasts) <= _now order by id for update skip locked loop
+    leases := leases + 1;
+    for j in select * from ${s}.job where worker = w.id and state = 2 order by seq loop
+      changed := true;
+      if j.cancel then
+        perform ${s}.bury(j, 5, null, _now, _keep);
+        continue;
+      end if;
+      j.crashes := j.crashes + case when j.once then 0 else 1 end;
+      j.errors := (j.errors || json_build_object('attempt', j.attempt, 'at', _now, 'reason', case when j.once then 'Lost' else 'Crashed' end,
+        'message', 'the lease of worker ' || w.id || ' (' || w.name || ') ended')::text)[greatest(1, cardinality(j.errors) - 98):];
+      if j.once then
+        perform ${s}.bury(j, 4, 'Lost', _now, _keep);
+      elsif j.crashes >= j.max_crashes then
+        perform ${s}.bury(j, 4, 'Crashed', _now, _keep);
+      else
+        perform ${s}.put_back(j, null, _now, _keep);
+      end if;
+    end loop;
+    delete from ${s}.worker where id = w.id;
+  end loop;
+  for j in select * from ${s}.job where state < 2 and attempt = 0 and expires is not null and expires <= _now order by expires limit 1000 for update skip locked loop
+    perform ${s}.bury(j, 4, 'Expired', _now, _keep);
+    n := n + 1;
+  end loop;
+  more := n = 1000;
+  if exists(select from ${s}.job where state = 0 and due <= _now) then
+    n := ${s}.promote(_now);
+    changed := changed or n > 0;
+    more := more or n = 1000;
+  end if;
+end $$;
+
+-- The first job of each line that has any.
+create function ${s}.heads(_queues text[], out heads ${s}.head[]) language sql stable as $$
+  with recursive h as (
+    (select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job where state = 1 order by line, priority, rank, seq limit 1)
+    union all
+    select n.* from h cross join lateral (
+      select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job
+      where state = 1 and line > h.line order by line, priority, rank, seq limit 1
+    ) n
+  )
+  select array_agg((h.line, h.priority, h.rank, h.seq, h.queue, h.tags, h.key, h.weight, h.limited, h.epoch)::${s}.head order by h.priority, h.rank, h.seq)
+  from h left join ${s}.queue q on q.name = h.queue
+  where q.paused is not true and (_queues is null or h.queue = any(_queues))
+$$;
+
+-- Puts up to so many jobs in their new line.
+create function ${s}.reline(_line bigint, _most int) returns int language plpgsql as $$
+declare n int;
+begin
+  with j as materialized (
+    select seq, queue, tags, key, weight from ${s}.job where state = 1 and line = _line order by line, priority, rank, seq limit _most for update skip locked
+  )
+  update ${s}.job u set line = p.line, epoch = p.epoch, limited = p.limited
+    from j cross join lateral ${s}.place(j.queue, j.tags, j.key, j.weight) p where u.seq = j.seq;
+  get diagnostics n = row_count;
+  return n;
+end $$;
+
+create function ${s}.credit_of(_rate jsonb, _credit double precision, _at double precision, _now double precision)
+returns double precision language sql immutable as $$
+  select coalesce(
+    least((_rate->>'burst')::float8 * (_rate->>'per')::float8, _credit + greatest(0, _now - _at) * (_rate->>'count')::float8),
+    (_rate->>'burst')::float8 * (_rate->>'per')::float8)
+$$;
+
+-- What may be in the way of these lines, and what it has left. Sees what is active: under the second lock that is exact.
+create function ${s}.resources(_heads ${s}.head[], _now double precision) returns ${s}.resource[] language sql stable as $$
+  with h as materialized (select * from unnest(_heads) where limited),
+  a as materialized (
+    select queue, key, tags, sum(weight) w from ${s}.job where state = 2 and limited group by queue, key, tags
+  ),
+  used as (select t.tag, sum(a.w) w from a cross join unnest(a.tags) t(tag) group by t.tag),
+  l as (
+    select l.*, coalesce(used.w, 0) used, b.credit, b.at
+    from (select distinct t.tag from h cross join unnest(h.tags) t(tag)) t
+      join ${s}.tag_limit l on l.tag = t.tag left join used on used.tag = l.tag
+      left join lateral (select credit, at from ${s}.bucket b where b.tag = l.tag order by n desc limit 1) b on true
+  )
+  select array_agg((name, kind, free, burst, per, count, until)::${s}.resource order by kind, name, i) from (
+    select tag as name, 0 kind, "limit" - used free, 'infinity'::float8 burst, 1::float8 per, null::float8 count, null::float8 until, 0 i
+      from l where enabled and "limit" is not null
+    union all
+    select tag, 1, ${s}.credit_of(r, credit[i], at, _now), (r->>'burst')::float8, (r->>'per')::float8, (r->>'count')::float8, null, i
+      from l cross join jsonb_array_elements(rates) with ordinality e(r, i) where enabled
+    union all
+    select tag, 2, '-infinity', 'infinity', 1, null, paused_until, 0 from l where paused_until > _now
+    union all
+    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(a.w, 0), 'infinity', 1, null, null, 0
+      from (select distinct queue, key from h where key is not null) k
+        join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
+        left join (select queue, key, sum(w) w from a group by queue, key) a on a.queue = k.queue and a.key = k.key
+  ) x
+$$;
+
+-- In the order of their heads.
+create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) returns ${s}.lane[] language sql immutable set enable_nestloop = off as $$
+  with h as materialized (select * from unnest(_heads) with ordinality),
+  x as materialized (select *, ordinality::int i from unnest(_resources) with ordinality),
+  n as materialized (
+    select d.line, array_agg(x.i) needs, floor(min(case when x.kind in (0, 3) then x.free / d.weight end))::bigint most,
+      bool_and(x.free >= least(d.weight, x.burst) * x.per) is_open
+    from (
+      select h.line, h.weight, t.tag as name, false of_key from h cross join unnest(h.tags) t(tag) where h.limited
+      union all
+      select h.line, h.weight, array[h.queue, h.key]::text, true from h where h.limited and h.key is not null
+    ) d join x on x.name = d.name and (x.kind = 3) = d.of_key
+    group by d.line
+  )
+  select array_agg((h.line, h.priority, h.rank, h.seq, h.limited, h.weight, coalesce(n.needs, '{}'), n.most, coalesce(n.is_open, true))::${s}.lane
+    order by h.ordinality)
+  from h left join n on n.line = h.line
+$$;
+
+-- In how many milliseconds time alone lets something of these lines start.
+create function ${s}.ready_in(_lanes ${s}.lane[], _resources ${s}.resource[], _free double precision[], _now double precision)
+returns double precision language sql immutable set enable_nestloop = off as $$
+  select min(ready) from (
+    select max(case x.kind
+        when 1 then ceil((least(l.weight, x.burst) * x.per - x.free) / x.count)
+        when 2 then x.until - _now
+        else 0 end) ready,
+      bool_or(x.kind in (0, 3) and x.free < l.weight) stuck
+    from unnest(_lanes) l cross join unnest(l.needs) n(i)
+      join (select r.kind, r.burst, r.per, r.count, r.until, f.free, r.i
+        from (select *, ordinality i from unnest(_resources) with ordinality) r
+          join (select free, i from unnest(_free) with ordinality f(free, i)) f on f.i = r.i) x on x.i = n.i
+    group by l.line
+  ) t where not stuck and ready > 0
+$$;
+
+create function ${s}.turn(
+  _worker bigint,
+  _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
+  _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_reason text[], _end_error text[],
+  _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[]
+) returns table(
+  id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
+  attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
+  refused text[], cancelled text[], next double precision, alive boolean
+) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+  _now double precision;
+  _epoch int;
+  w ${s}.worker;
+  j ${s}.job;
+  e record;
+  c record;
+  r int;
+  _seqs bigint[];
+  _refused text[];
+  _cancelled text[];
+  _next double precision;
+  _n int;
+  _got int := 0;
+  _news boolean := false;
+  _more boolean := false;
+  _heads ${s}.head[];
+  _lanes ${s}.lane[];
+  _open ${s}.lane[];
+  _resources ${s}.resource[];
+  _free double precision[];
+  _burst double precision[];
+  _per double precision[];
+  _used boolean[];
+  _counts int[];
+  _picks bigint[] := '{}';
+  _picked int := 0;
+  _fits boolean;
+  _line bigint;
+  _most bigint;
+  _m int;
+  _edge_priority double precision;
+  _edge_rank double precision;
+  _edge_seq bigint;
+  _at_priority double precision := '-infinity';
+  _at_rank double precision := '-infinity';
+  _at_seq bigint := 0;
+begin
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
+  select * into w from ${s}.worker x where x.id = _worker for key share;
+  _now := ${s}.clock();
+  if not found or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then
+    return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
+      null::text[], null::text[], null::float8, false;
+    return;
+  end if;
+
+  -- Ends.
+  if _ok is not null then
+    if _ok_id is not null then
+      _ok := array(select coalesce((select g.seq from ${s}.job g where g.id = u.id), u.seq) from unnest(_ok, _ok_id) with ordinality u(seq, id, o) order by o);
+    end if;
+    with e as materialized (select * from unnest(_ok, _ok_token, _ok_result) e(seq, token, result)),
+    gone as (
+      delete from ${s}.job g using e where g.seq = e.seq and g.token = e.token and g.worker = _worker and g.state = 2 returning g.*, e.result
+    ), kept as (
+      insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, result)
+        select seq, priority, rank, due, enqueued, expires, claimed, _now, weight, token, attempt, crashes, max_crashes, 3, once, name, queue, tags, key, payload, id, trace, errors, result
+        from gone where _keep[1] > 0
+    ), freed as (
+      delete from ${s}.taken t using gone g where g.unique_key is not null and t.key = g.unique_key and t.job = g.seq and t.kind < 3
+    )
+    select array_agg(seq), bool_or(limited) into _seqs, _news from gone;
+    _news := coalesce(_news, false);
+    if coalesce(cardinality(_seqs), 0) < cardinality(_ok) then
+      _refused := array(select ${s}.id_of(u.id, u.seq) from unnest(_ok, _ok_id) u(seq, id) where _seqs is null or u.seq <> all(_seqs));
+    end if;
+  end if;
+  if _end is not null then
+    for e in select * from unnest(_end, _end_id, _end_token, _end_kind, _end_after, _end_reason, _end_error) with ordinality u(seq, id, token, kind, after, reason, error, o) order by o loop
+      if e.id is not null then
+        select * into j from ${s}.job g where g.id = e.id for update;
+      else
+        select * into j from ${s}.job g where g.seq = e.seq for update;
+      end if;
+      if j.seq is null or j.state <> 2 or j.worker <> _worker or j.token <> e.token then
+        _refused := _refused || ${s}.id_of(e.id, e.seq);
+        continue;
+      end if;
+      _news := _news or j.limited;
+      if e.error is not null then
+        j.errors := (j.errors || e.error)[greatest(1, cardinality(j.errors) - 98):];
+      end if;
+      if e.kind = 'Returned' then
+        perform ${s}.give_back(j, _now, _keep);
+        _news := true;
+      elsif e.kind = 'Retry' then
+        perform ${s}.put_back(j, e.after, _now, _keep);
+        _news := _news or e.after <= 0;
+      else
+        perform ${s}.bury(j, case e.kind when 'Dead' then 4 else 5 end, e.reason, _now, _keep);
+      end if;
+    end loop;
+  end if;
+  if _holds is not null then
+    for j in select * from ${s}.job g where g.worker = _worker and g.state = 2 and ${s}.id_of(g.id, g.seq) <> all(_holds) loop
+      perform ${s}.give_back(j, _now, _keep);
+      _news := true;
+    end loop;
+  end if;
+
+  -- Sweep.
+  select _news or t.changed, t.more into _news, _more from ${s}.tidy(_now, _keep) t;
+
+  -- Claim.
+  if _want > 0 then
+    _epoch := (select c.epoch from ${s}.config c);
+    for i in 1..10 loop
+      _heads := ${s}.heads(_queues);
+      _n := 0;
+      for c in select h.line from unnest(_heads) h where h.epoch <> _epoch loop
+        _n := _n + ${s}.reline(c.line, 2000);
+        exit when _n >= 2000;
+      end loop;
+      exit when _n = 0;
+    end loop;
+    if _n > 0 then _more := true; end if;
+    _heads := array(select h from unnest(_heads) h where h.epoch = _epoch);
+    if exists(select from unnest(_heads) h where h.limited) then
+      perform pg_advisory_xact_lock(${lock(s)}, 2);
+      _now := ${s}.clock();
+      select * into w from ${s}.worker x where x.id = _worker;
+      if w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now then raise exception using errcode = 'TL005'; end if;
+      _resources := coalesce(${s}.resources(_heads, _now), '{}');
+    end if;
+    if _resources is null and cardinality(_heads) = 1 then
+      _line := (_heads[1]).line;
+      _most := _want;
+${claim(s, free(s))}
+    elsif cardinality(_heads) > 0 then
+      _lanes := ${s}.lanes(_heads, _resources);
+      _open := array(select l from unnest(_lanes) l where l.is_open);
+      _free := array(select x.free from unnest(_resources) with ordinality x order by x.ordinality);
+      _burst := array(select x.burst from unnest(_resources) with ordinality x order by x.ordinality);
+      _per := array(select x.per from unnest(_resources) with ordinality x order by x.ordinality);
+      _used := array_fill(false, array[cardinality(_free)]);
+      _counts := array_fill(0, array[cardinality(_open)]);
+      -- The first of each line, in one order, until no head of a line that is left out comes before; then more lines, from there on.
+      _m := least(64, cardinality(_open));
+      while _picked < _want and _m > 0 loop
+        _edge_priority := (_open[_m + 1]).priority;
+        _edge_rank := (_open[_m + 1]).rank;
+        _edge_seq := (_open[_m + 1]).seq;
+        for c in
+          select l.ordinality::int i, l.limited, l.weight, l.needs, f.seq, f.priority, f.rank
+          from unnest(_open[1:_m]) with ordinality l cross join lateral (
+            select f.seq, f.priority, f.rank from ${s}.job f
+            where f.state = 1 and f.line = l.line and (f.priority, f.rank, f.seq) > (_at_priority, _at_rank, _at_seq) and ${fits}
+            order by f.line, f.priority, f.rank, f.seq limit least(_want - _picked, l.most)
+          ) f order by f.priority, f.rank, f.seq
+        loop
+          exit when (c.priority, c.rank, c.seq) >= (_edge_priority, _edge_rank, _edge_seq) or _picked = _want;
+          _at_priority := c.priority;
+          _at_rank := c.rank;
+          _at_seq := c.seq;
+          if c.limited then
+            _fits := true;
+            foreach r in array c.needs loop
+              if _free[r] < least(c.weight, _burst[r]) * _per[r] then
+                _fits := false;
+                exit;
+              end if;
+            end loop;
+            continue when not _fits;
+            foreach r in array c.needs loop
+              _free[r] := _free[r] - least(c.weight, _burst[r]) * _per[r];
+              _used[r] := true;
+            end loop;
+            _picks := _picks || c.seq;
+          else
+            _counts[c.i] := _counts[c.i] + 1;
+          end if;
+          _picked := _picked + 1;
+        end loop;
+        exit when _m = cardinality(_open);
+        _m := least(_m * 4, cardinality(_open));
+      end loop;
+      if _picks <> '{}' then
+${claim(s, "j.seq = any(_picks) and j.state = 1")}
+      end if;
+      for i in 1..cardinality(_open) loop
+        continue when _counts[i] = 0;
+        _line := (_open[i]).line;
+        _most := _counts[i];
+${claim(s, free(s))}
+      end loop;
+      -- What others had their hands on is made up for by what comes next.
+      if _got < _picked then
+        for i in 1..cardinality(_open) loop
+          continue when _counts[i] = 0 or _got >= _picked;
+          _line := (_open[i]).line;
+          _most := _picked - _got;
+${claim(s, free(s))}
+        end loop;
+      end if;
+      insert into ${s}.bucket(tag, at, credit)
+        select x.name, _now, array_agg(_free[x.i] order by x.i) from (select *, ordinality i from unnest(_resources) with ordinality) x
+        where x.kind = 1 group by x.name having bool_or(_used[x.i]);
+      if _got < _want then _next := ${s}.ready_in(_lanes, _resources, _free, _now); end if;
+    end if;
+  end if;
+
+  _cancelled := array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel);
+  if _more or (_want > 0 and _got >= _want) then
+    _next := 0;
+  else
+    _next := least(
+      _next,
+      (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1) - _now,
+      (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1) - _now,
+      (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
+    );
+    _next := case when _next < 'infinity' then greatest(_next, 0) end;
+  end if;
+  -- What became claimable and is not claimed here: this turn did not want it, or did not look for it.
+  if (_news and (_next = 0 or _want = 0 or _queues is not null or _tags is not null or _names is not null or _from is not null or _to is not null)
+      and (select count(*) from ${s}.worker) > 1)
+    or (_got > 0 and exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null))
+  then
+    perform ${s}.notify('');
+  end if;
+  return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
+    _refused, _cancelled, _next, true;
+end $$;
+`

@@ -1,0 +1,173 @@
+import { PgClient } from "@effect/sql-pg/PgClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { JobStore, type NewJob, type Turn } from "../src/queue/JobStore.ts"
+import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
+import * as Postgres from "./suites/Postgres.ts"
+
+const job = (options: Partial<NewJob> = {}): NewJob => ({
+  name: "job",
+  payload: "{}",
+  queue: "default",
+  tags: [],
+  weight: 1,
+  priority: 20,
+  key: undefined,
+  id: undefined,
+  due: undefined,
+  expires: undefined,
+  delivery: "atLeastOnce",
+  maxCrashes: 10,
+  unique: undefined,
+  trace: undefined,
+  ...options
+})
+
+const jobs = (n: number, options?: Partial<NewJob>): ReadonlyArray<NewJob> =>
+  Array.from({ length: n }, () => job(options))
+
+/** A store at a schema, with a pool of its own: as another process would have it. */
+const open = (schema: string, options?: JobStorePostgres.Options) =>
+  Effect.map(
+    Layer.build(Layer.fresh(
+      JobStorePostgres.layer({ schema, ...options }).pipe(Layer.provideMerge(Postgres.client({ maxConnections: 4 })))
+    )),
+    (context) => [Context.get(context, JobStore), Context.get(context, PgClient)] as const
+  )
+
+const turn = (worker: string, options: Partial<Turn> = {}): Turn => ({
+  worker,
+  ends: [],
+  want: 10,
+  filter: {},
+  ...options
+})
+
+describe("JobStorePostgres", () => {
+  it.live("several apply the migrations at once, each once", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      yield* Effect.all(Array.from({ length: 4 }, () => open(schema)), { concurrency: "unbounded" })
+      const [, pg] = yield* open(schema)
+      const rows = yield* pg.unsafe(`select version from ${schema}.migration order by 1`).values
+      assert.deepStrictEqual(rows, JobStorePostgres.migrations().map(({ version }) => [version]))
+    }).pipe(Effect.scoped))
+
+  it.live("a job is there if and only if the transaction it was put in by commits", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store, pg] = yield* open(schema)
+      yield* Effect.exit(pg.withTransaction(Effect.andThen(store.enqueue(jobs(3)), Effect.fail("no"))))
+      assert.deepStrictEqual(yield* store.list(), [])
+      yield* pg.withTransaction(Effect.gen(function*() {
+        yield* store.enqueue(jobs(3))
+        const [other] = yield* open(schema)
+        assert.deepStrictEqual(yield* other.list(), [])
+      }))
+      assert.strictEqual((yield* store.list()).length, 3)
+    }).pipe(Effect.scoped))
+
+  it.live("a limit is never exceeded by many who claim at once, and no job is claimed twice", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store] = yield* open(schema, { tagLimits: { db: 3 }, queues: { default: { keyLimit: 1 } } })
+      const keys = ["a", "b", "c", "d", "e"]
+      yield* store.enqueue(Array.from({ length: 300 }, (_, i) => job({ tags: ["db"], key: keys[i % 5] })))
+      yield* store.enqueue(jobs(200, { queue: "free" }))
+      const done: Array<string> = []
+      const running = new Set<string>()
+      let most = 0
+      const work = Effect.gen(function*() {
+        const [mine] = yield* open(schema)
+        const { worker } = yield* mine.join({ name: "w", lease: 10_000 })
+        let ends: Turn["ends"] = []
+        while (done.length < 500) {
+          for (const { id } of ends) running.delete(id)
+          const { jobs, refused } = yield* mine.turn(turn(worker, { ends, want: 5 }))
+          assert.deepStrictEqual(refused, [])
+          for (const { id, tags } of jobs) if (tags.length > 0) running.add(id)
+          most = Math.max(most, running.size)
+          const byKey = jobs.filter(({ tags }) => tags.length > 0).map(({ key }) => key)
+          assert.strictEqual(new Set(byKey).size, byKey.length)
+          yield* Effect.sleep(Math.random() * 3)
+          ends = jobs.map(({ id, token }) => ({ _tag: "Succeeded", id, token, result: undefined }))
+          done.push(...ends.map(({ id }) => id))
+          if (ends.length === 0) yield* Effect.sleep(5)
+        }
+      })
+      yield* Effect.all(Array.from({ length: 6 }, () => work), { concurrency: "unbounded" })
+      assert.strictEqual(new Set(done).size, 500)
+      assert.strictEqual(done.length, 500)
+      assert.isAtMost(most, 3)
+    }).pipe(Effect.scoped))
+
+  it.live("a limit that is made while others claim and put in holds from then on", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store] = yield* open(schema)
+      yield* store.enqueue(jobs(3000, { tags: ["late"] }))
+      const work = Effect.gen(function*() {
+        const [mine] = yield* open(schema)
+        const { worker } = yield* mine.join({ name: "w", lease: 10_000 })
+        let ends: Turn["ends"] = []
+        for (let i = 0; i < 40; i++) {
+          yield* mine.enqueue(jobs(3, { tags: ["late"] }))
+          const { jobs: some } = yield* mine.turn(turn(worker, { ends, want: 4 }))
+          ends = some.map(({ id, token }) => ({ _tag: "Succeeded", id, token, result: undefined }))
+        }
+        yield* mine.turn(turn(worker, { ends, want: 0 }))
+      })
+      const limit = Effect.gen(function*() {
+        yield* Effect.sleep(60)
+        yield* store.setLimit({ tag: "late", limit: 5, rates: [], enabled: true })
+        for (let i = 0; i < 20; i++) {
+          const [info] = yield* store.limits
+          // Those that ran before the limit came may be more, and go; four workers of four.
+          if (i > 10) assert.isAtMost(info!.active, 5)
+          yield* Effect.sleep(10)
+        }
+      })
+      yield* Effect.all([limit, work, work, work, work], { concurrency: "unbounded" })
+    }).pipe(Effect.scoped))
+
+  it.live("a job that commits after a limit was made is under it", () =>
+    Effect.gen(function*() {
+      const [store, pg] = yield* open(Postgres.freshSchema())
+      const { worker } = yield* store.join({ name: "w", lease: 10_000 })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const put = yield* Effect.forkScoped(
+          pg.withTransaction(Effect.andThen(store.enqueue(jobs(4, { tags: ["late"] })), Effect.sleep(150)))
+        )
+        yield* Effect.sleep(50)
+        yield* store.setLimit({ tag: "late", limit: 1, rates: [], enabled: true })
+        yield* Effect.sleep(200)
+        void put
+      }))
+      yield* store.enqueue(jobs(2, { tags: ["late"] }))
+      assert.strictEqual((yield* store.turn(turn(worker))).jobs.length, 1)
+    }).pipe(Effect.scoped))
+
+  it.live("who listens hears of jobs of others, again after its connections were killed", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store] = yield* open(schema)
+      const [other, pg] = yield* open(schema)
+      let heard = 0
+      yield* store.listen(() => void heard++)
+      const hears = Effect.gen(function*() {
+        const before = heard
+        yield* other.enqueue(jobs(1))
+        for (let i = 0; i < 200 && heard === before; i++) yield* Effect.sleep(10)
+        assert.isAbove(heard, before)
+      })
+      while (heard === 0) yield* Effect.sleep(5)
+      yield* hears
+      yield* pg.unsafe(
+        `select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN%' and pid <> pg_backend_pid()`
+      ).values
+      yield* Effect.sleep(300)
+      yield* hears
+    }).pipe(Effect.scoped))
+})
