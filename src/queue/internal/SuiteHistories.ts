@@ -24,16 +24,7 @@ export const histories = (
     () =>
       Effect.forEach(
         Array.from({ length: rounds }, (_, i) => seed + i),
-        (seed) =>
-          Effect.scoped(Effect.flatMap(open(retention), (world) => history(world, new Random(seed)))).pipe(
-            Effect.catchDefect((defect) =>
-              Effect.die(
-                new Error(`SEED=${seed} ROUNDS=1: ${defect instanceof Error ? defect.message : defect}`, {
-                  cause: defect
-                })
-              )
-            )
-          ),
+        (seed) => Effect.scoped(Effect.flatMap(open(retention), (world) => history(world, seed))),
         { discard: true }
       ),
     60_000 + rounds * 1000
@@ -84,14 +75,17 @@ interface Attempt {
   readonly worker: string
 }
 
-const history = (world: World, random: Random): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    const { store } = world
+const history = (world: World, seed: number): Effect.Effect<void> => {
+  const random = new Random(seed)
+  const { store } = world
+  /** What was done, and to what. */
+  const said: Array<readonly [what: string, to: unknown]> = []
+
+  return Effect.gen(function*() {
     const model = new Model(yield* world.now, retention)
     const workers: Array<string> = []
     /** Every attempt there ever was: what is ended, or lost, is said again now and then. */
     const attempts: Array<Attempt> = []
-    const said: Array<string> = []
 
     const newJob = (): NewJob => {
       const key = random.maybe(0.2, () => random.pick(Object.keys(spans) as Array<keyof typeof spans>))
@@ -104,8 +98,10 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         priority: random.chance(0.6) ? 20 : random.pick(priorities),
         key: random.maybe(0.5, () => random.pick(keys)),
         id: random.maybe(0.1, () => `mine ${random.int(1, 30)}`),
-        due: random.maybe(0.25, () =>
-          random.chance(0.5) ? { in: random.int(0, 200) } : { at: model.now + random.int(-50, 100) }),
+        due: random.maybe(
+          0.25,
+          () => random.chance(0.5) ? { in: random.int(0, 200) } : { at: model.now + random.int(-50, 100) }
+        ),
         expires: random.maybe(0.15, () => ({ in: random.int(0, 150) })),
         delivery: random.chance(0.8) ? "atLeastOnce" : "atMostOnce",
         maxCrashes: random.int(1, 3),
@@ -128,8 +124,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
 
     const newFilter = (): ClaimFilter =>
       random.chance(0.5) ? {} : {
-        queues: random.maybe(0.4, () =>
-          random.some(queues, 0.6)),
+        queues: random.maybe(0.4, () => random.some(queues, 0.6)),
         tags: random.maybe(0.3, () => random.some(tags, 0.6)),
         names: random.maybe(0.3, () => random.some(names, 0.6)),
         priorities: random.maybe(0.3, () => ({
@@ -166,10 +161,10 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
       }
     }
 
-    /** Says what it does, and what each answers. */
-    const same = (what: string, of: unknown, store: unknown, model: unknown): void => {
-      said.push(`${what} ${JSON.stringify(of) ?? ""}`)
-      assert.deepStrictEqual(store, model, `step ${said.length}, ${said.slice(-12).join("\n  ")}\n`)
+    /** Says what it does; both answer the same. */
+    const same = (what: string, to: unknown, store: unknown, model: unknown): void => {
+      said.push([what, to])
+      assert.deepStrictEqual(store, model)
     }
 
     const takeTurn = (turn: Turn) =>
@@ -196,7 +191,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const next = turned.next ?? Infinity
         if (expected.more) same("more at once", undefined, next, 0)
         else {
-          same(`next in ${expected.next}, not later than`, next, next <= expected.next, true)
+          same("next not later than", { next, due: expected.next }, next <= expected.next, true)
           if (turned.jobs.length < turn.want) same("next not at once", next, next > 0, true)
         }
       })
@@ -244,7 +239,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const millis = random.chance(0.7) ? random.int(1, 40) : random.int(40, 200)
         yield* world.advance(millis)
         model.now += millis
-        return void said.push(`advance ${millis}`)
+        return void said.push(["advance", millis])
       }
       if (dice < 70) {
         if (workers.length >= 5) workers.shift()
@@ -252,7 +247,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const { worker } = yield* store.join({ name: "it", lease })
         model.join(worker, lease)
         workers.push(worker)
-        return void said.push(`join ${worker} for ${lease}`)
+        return void said.push(["join", { worker, lease }])
       }
       if (dice < 74 && workers.length > 0) {
         const worker = random.pick(workers)
@@ -263,7 +258,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const worker = random.pick(workers)
         yield* store.leave(worker)
         model.leave(worker)
-        return void said.push(`leave ${worker}`)
+        return void said.push(["leave", worker])
       }
       if (dice < 80) {
         const id = anyId()
@@ -283,7 +278,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const ifAbsent = random.chance(0.2)
         yield* store.setLimit(limit, { ifAbsent })
         model.setLimit(limit, { ifAbsent })
-        return void said.push(`setLimit ${JSON.stringify(limit)} ${ifAbsent}`)
+        return void said.push(["setLimit", { limit, ifAbsent }])
       }
       if (dice < 89) {
         const tag = random.pick(tags)
@@ -294,7 +289,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const until = model.now + random.int(-10, 100)
         yield* store.pauseLimit(tag, until)
         model.pauses.set(tag, until)
-        return void said.push(`pause ${tag} until ${until - model.now}`)
+        return void said.push(["pause", { tag, for: until - model.now }])
       }
       if (dice < 94) {
         const queue = random.pick(queues)
@@ -306,7 +301,7 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
         const ifAbsent = random.chance(0.2)
         yield* store.setQueue(queue, settings, { ifAbsent })
         model.setQueue(queue, settings, { ifAbsent })
-        return void said.push(`setQueue ${queue} ${JSON.stringify(settings)} ${ifAbsent}`)
+        return void said.push(["setQueue", { queue, settings, ifAbsent }])
       }
       if (dice < 96) {
         let pruned = 0
@@ -361,4 +356,14 @@ const history = (world: World, random: Random): Effect.Effect<void> =>
       scheduled: a.scheduled + b.scheduled
     }))
     same("nothing is left", undefined, [waiting, scheduled], [0, 0])
-  }).pipe(Effect.orDie)
+  }).pipe(
+    Effect.orDie,
+    Effect.catchDefect((cause) => {
+      const last = said.slice(-12).map(([what, to]) => `  ${what} ${JSON.stringify(to) ?? ""}`)
+      const problem = cause instanceof Error ? cause.message : String(cause)
+      return Effect.die(
+        new Error([`SEED=${seed} ROUNDS=1, step ${said.length}:`, ...last, problem].join("\n"), { cause })
+      )
+    })
+  )
+}
