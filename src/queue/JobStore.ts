@@ -27,6 +27,9 @@ export const layerUrl = (
         return Effect.promise(async () =>
           (await import("./JobStoreSqlite.ts")).layer({ ...options, filename: rest.replace(/^\/\/(?=\/)/, "") })
         )
+      case "postgres":
+      case "postgresql":
+        return Effect.promise(async () => (await import("./JobStorePostgres.ts")).layerUrl(url, options))
       default:
         return invalid("must begin with memory:, sqlite: or postgres:", url)
     }

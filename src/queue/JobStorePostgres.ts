@@ -19,7 +19,7 @@ import { Listening } from "./internal/PostgresListen.ts"
 import * as Rows from "./internal/PostgresRows.ts"
 import * as Schema from "./internal/PostgresSchema.ts"
 import { checkMillis, checkStoreOptions, type StoreOptions } from "./internal/StoreOptions.ts"
-import { JobStore, JobStoreError, LeaseEndedError, type Store } from "./JobStore.ts"
+import { JobStore, JobStoreError, LeaseEndedError, type Store } from "./internal/StorePort.ts"
 
 export interface Options extends StoreOptions {
   /** Where its tables are. Default `"tasklayer"`. */

@@ -35,6 +35,8 @@ export class Faults {
       })
     return {
       ...store,
+      // Another thread would go around it.
+      keeper: undefined,
       enqueue: (jobs) => faulty("enqueue", store.enqueue(jobs)),
       join: (worker) => faulty("join", store.join(worker)),
       renew: (worker) => faulty("renew", store.renew(worker)),

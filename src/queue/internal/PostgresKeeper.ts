@@ -3,8 +3,8 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Redacted from "effect/Redacted"
-import type { Renewing } from "../JobStore.ts"
 import { quote } from "./PostgresSchema.ts"
+import type { Renewing } from "./StorePort.ts"
 
 /** What can be cloned of how the client connects. */
 export interface KeeperOptions {

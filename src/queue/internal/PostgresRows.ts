@@ -20,7 +20,7 @@ import {
   type Turn,
   type Turned,
   type WorkerRecord
-} from "../JobStore.ts"
+} from "./StorePort.ts"
 
 type Row = ReadonlyArray<any>
 type Rows = ReadonlyArray<Row>

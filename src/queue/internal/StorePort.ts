@@ -155,6 +155,11 @@ export interface Turn {
    * goes back as if returned.
    */
   readonly holds?: ReadonlyArray<string> | undefined
+  /**
+   * Grows with each turn whose answer never came. A turn of a lower epoch than the store has seen of the lease comes late, after one that said
+   * what the worker holds: it is refused as a whole, like one whose lease has ended. Default 0.
+   */
+  readonly epoch?: number | undefined
   /** Claim at most so many. */
   readonly want: number
   readonly filter: ClaimFilter

@@ -5,7 +5,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
-import type { ClaimFilter, End, NewJob, Retention, StoredLimit, Turn } from "../JobStore.ts"
+import type { ClaimFilter, End, NewJob, Retention, StoredLimit, Turn } from "./StorePort.ts"
 import { Model } from "./SuiteModel.ts"
 import { cancelled, dead, job, retry, returned, succeeded, type World } from "./SuiteWorld.ts"
 

@@ -19,7 +19,7 @@ import type {
   StoredLimit,
   Turn,
   Unique
-} from "../JobStore.ts"
+} from "./StorePort.ts"
 
 interface Job {
   id: string

@@ -19,7 +19,7 @@ import type {
   StoredLimitInfo,
   Turn,
   Turned
-} from "../JobStore.ts"
+} from "./StorePort.ts"
 
 /** A job as plain as can be, and what it has more. */
 export const job = (name: string, more: Partial<NewJob> = {}): NewJob => ({

@@ -28,6 +28,8 @@ export class WorkerLease {
   private readonly clock: Clock.Clock
   private readonly lasts: number
   private until: number
+  /** Until when the first was good. */
+  private readonly joined: number
   private kept: Kept | undefined
 
   private constructor(store: Store, clock: Clock.Clock, worker: string, lasts: number, until: number) {
@@ -35,7 +37,7 @@ export class WorkerLease {
     this.clock = clock
     this.worker = worker
     this.lasts = lasts
-    this.until = until
+    this.until = this.joined = until
   }
 
   static readonly join = (
@@ -55,8 +57,11 @@ export class WorkerLease {
 
   /** For how many milliseconds it is certain. */
   get left(): number {
-    const until = this.kept === undefined ? this.until : Math.max(this.until, this.kept.until)
-    return until - millisOf(this.clock)
+    return this.latest - millisOf(this.clock)
+  }
+
+  private get latest(): number {
+    return this.kept === undefined ? this.until : Math.max(this.until, this.kept.until)
   }
 
   /** Returns when the lease has ended, however that is known. */
@@ -71,20 +76,24 @@ export class WorkerLease {
     })
   }
 
-  /** What could not be asked is asked again soon: until it runs out there is time for several tries. */
   private get renewing(): Effect.Effect<void> {
-    return this.kept === undefined
-      ? this.renewingHere
-      : Effect.flatMap(this.kept.stopped, (how) =>
-        how === "ended"
-          ? Effect.void
-          : Effect.andThen(
-            Effect.logWarning("the thread that renews the lease has ended: it is renewed from the event loop"),
-            this.renewingHere
-          ))
+    const { kept } = this
+    if (kept === undefined) return this.renewingHere(() => false)
+    const thread = Effect.flatMap(kept.stopped, (how) => {
+      if (how === "ended") return Effect.void
+      this.until = this.latest
+      this.kept = undefined
+      return Effect.andThen(
+        Effect.logWarning("the thread that renews the lease has ended: it is renewed from the event loop"),
+        this.renewingHere(() => false)
+      )
+    })
+    // A thread takes its time to start, on a busy machine longer than a lease may last.
+    return Effect.raceFirst(thread, this.renewingHere(() => kept.until > this.joined))
   }
 
-  private get renewingHere(): Effect.Effect<void> {
+  /** What could not be asked is asked again soon: until it runs out there is time for several tries. Goes on until somebody else does it. */
+  private renewingHere(isTakenOver: () => boolean): Effect.Effect<void> {
     const third = Duration.millis(this.lasts / 3)
     const soon = Duration.millis(this.lasts / 12)
     const next = (renewed: "renewed" | "unknown" | "ended"): Effect.Effect<void> =>
@@ -92,7 +101,7 @@ export class WorkerLease {
         ? Effect.void
         : Effect.andThen(
           Effect.sleep(renewed === "renewed" ? third : soon),
-          Effect.flatMap(Effect.suspend(() => this.renew), next)
+          Effect.suspend(() => isTakenOver() ? Effect.never : Effect.flatMap(this.renew, next))
         )
     return next("renewed")
   }

@@ -81,6 +81,10 @@ class Tenure {
   isBeginning = false
   /** The answer to a turn was lost: the store may think that it has more. */
   isUncertain = false
+  /** How often that was so: a turn that was given up and is done all the same must not claim after the one that followed it. */
+  epoch = 0
+  /** It is to leave, and tries for so long to say what it has to say. */
+  flushUntil: number | undefined = undefined
   isOver = false
   readonly lease: WorkerLease
   constructor(lease: WorkerLease) {
@@ -209,12 +213,20 @@ export class WorkerLoop {
           ? [...tenure.held.keys(), ...tenure.ends.map(({ id }) => id)]
           : undefined
         const { wakes } = this
-        const turned = yield* Effect.result(plan.store.turn({ worker, ends, want, filter: plan.filter, holds }))
+        const turned = yield* Effect.result(
+          plan.store.turn({ worker, ends, want, filter: plan.filter, holds, epoch: tenure.epoch })
+        )
         if (Result.isFailure(turned)) {
           if (turned.failure._tag === "LeaseEndedError") return
           // Whether it was done nobody knows: it is said again, and what was said twice is refused.
           tenure.ends = [...ends, ...tenure.ends]
           tenure.isUncertain = true
+          tenure.epoch++
+          if (this.isStopping && tenure.held.size === 0) {
+            tenure.flushUntil ??= this.now + plan.lease
+            // By then its lease has run out, if nobody else renews it: what it says comes too late.
+            if (this.now > tenure.flushUntil) return
+          }
           yield* this.degraded(turned.failure)
           continue
         }
