@@ -8,6 +8,8 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { type JobStore, layerUrl } from "../../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../../src/queue/JobStoreMemory.ts"
+import * as JobStorePostgres from "../../src/queue/JobStorePostgres.ts"
+import { freshSchema, serverUrl } from "./Postgres.ts"
 
 export interface Kit {
   readonly name: string
@@ -39,6 +41,13 @@ export const kits: ReadonlyArray<Kit> = [
   {
     name: "sqlite",
     layer: Layer.unwrap(Effect.map(folder, (folder) => layerUrl(`sqlite:${path.join(folder, "jobs.db")}`))),
+    ...live
+  },
+  {
+    name: "postgres",
+    layer: Layer.unwrap(
+      Effect.map(Effect.promise(serverUrl), (url) => JobStorePostgres.layerUrl(url, { schema: freshSchema() }))
+    ),
     ...live
   }
 ]
