@@ -34,6 +34,11 @@ not started, for broken failed
 1 of 2 succeeded
 reading the config
 `,
+  "enqueue-in-the-transaction-of-a-request.ts": `nail 201 order 1
+unicorn 409 sold out
+hammer 201 order 2
+confirmed: [ 1, 2 ]
+`,
   "from-plain-javascript.mjs": `contents of /a
 download job-17: contents of /b
 saved in the background
@@ -103,6 +108,9 @@ poll 4
 poll 5
 after 160 ms: true
 `,
+  "resume-a-report-after-a-kill.ts": `killed before the end: true
+packages: 60 different: 60
+`,
   "retry-and-time-out.ts": `attempt 1
 attempt 2
 attempt 3
@@ -165,7 +173,7 @@ describe.concurrent("examples", () => {
       assert.strictEqual(code, 0, stderr)
       // What schedulers and supervisors log is not the example's own.
       const stdout = printed.stdout.replaceAll(
-        /^\[[\d:.]+\] (?:INFO|WARN|ERROR) \(#\d+\): (?:scheduler |supervisor )?".*\n/gm,
+        /^\[[\d:.]+\] (?:INFO|WARN|ERROR) \(#\d+\): (?:scheduler |supervisor |worker )?".*\n/gm,
         ""
       )
       if (typeof expected === "string") assert.strictEqual(stdout, expected, stderr)
