@@ -13,7 +13,7 @@ import type { Scope } from "effect/Scope"
 import type { StoreOptions } from "./internal/StoreOptions.ts"
 import { histories } from "./internal/SuiteHistories.ts"
 import { cancelled, dead, job, jobs, retry, returned, succeeded, type Worker, World } from "./internal/SuiteWorld.ts"
-import { JobStore, type NewJob, type Unique } from "./JobStore.ts"
+import { JobStore, type NewJob, type Turn, type Unique } from "./JobStore.ts"
 
 export interface Options {
   /**
@@ -272,6 +272,14 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         assert.strictEqual(yield* worker.names(), "")
         yield* worker.ends(succeeded(a!))
         assert.strictEqual(yield* worker.names(), "b")
+      })
+
+      law("weighs each for itself, however alike they are", function*(world) {
+        yield* world.limit("t", 3)
+        const tags = ["t"]
+        yield* world.put(job("a", { tags }), job("a", { tags, weight: 3 }), job("a", { tags, weight: 2 }))
+        const claimed = yield* (yield* world.worker()).claim()
+        assert.deepStrictEqual(claimed.map(({ weight }) => weight), [1, 2])
       })
 
       law("below a weight keeps it waiting until it is raised", function*(world) {
@@ -593,8 +601,8 @@ export const jobStoreSuite = (name: string, options: Options): void => {
       law("of a tag lets nothing in until its time, with a limit or without", function*(world) {
         const now = yield* world.now
         yield* world.limit("t", 5)
-        yield* world.store.pauseLimit("t", now + 100)
-        yield* world.store.pauseLimit("label", now + 50)
+        yield* world.store.pauseLimit("t", 100)
+        yield* world.store.pauseLimit("label", 50)
         yield* world.put(job("a", { tags: ["t"] }), job("b", { tags: ["label"] }), job("c"))
         const worker = yield* world.worker()
         assert.strictEqual(yield* worker.names(), "c")
@@ -611,15 +619,14 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         assert.isUndefined((yield* world.limitOf("t"))!.pausedUntil)
       })
 
-      law("of a tag is ended by a time that has passed, and lets go on what runs", function*(world) {
-        const now = yield* world.now
+      law("of a tag is ended by one of no time, and lets go on what runs", function*(world) {
         yield* world.put(...jobs("a b", { tags: ["t"] }))
         const worker = yield* world.worker()
         const a = yield* worker.one()
-        yield* world.store.pauseLimit("t", now + 1_000_000)
+        yield* world.store.pauseLimit("t", 1_000_000)
         assert.deepStrictEqual(yield* worker.ends(succeeded(a)), [])
         assert.strictEqual(yield* worker.names(), "")
-        yield* world.store.pauseLimit("t", now)
+        yield* world.store.pauseLimit("t", 0)
         assert.strictEqual(yield* worker.names(), "b")
       })
 
@@ -807,6 +814,37 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         assert.deepStrictEqual([again.id, again.attempt, again.token], [b!, 1, 2])
         yield* worker.turn({ holds: [], want: 0 })
         assert.deepStrictEqual(yield* world.states([b!, c!]), ["Waiting", "Waiting"])
+      })
+    })
+
+    describe("an epoch", () => {
+      const late = (world: World, turn: Turn) => Effect.map(Effect.flip(world.store.turn(turn)), ({ _tag }) => _tag)
+
+      law("lower than one of its lease before is refused as a whole", function*(world) {
+        const [id] = yield* world.put(job("a"), job("b"))
+        const worker = yield* world.worker()
+        const turn = { worker: worker.id, ends: [], want: 1, filter: {} }
+        const claim = yield* worker.one()
+        yield* worker.turn({ epoch: 2, holds: [id!], want: 0 })
+        for (const epoch of [undefined, 0, 1]) {
+          const refused = yield* late(world, { ...turn, epoch, ends: [succeeded(claim)], holds: [] })
+          assert.strictEqual(refused, "LeaseEndedError")
+        }
+        assert.strictEqual(yield* world.state(id!), "Active")
+        const { jobs: [b], refused } = yield* worker.turn({ epoch: 2, ends: [succeeded(claim)] })
+        assert.deepStrictEqual([b?.name, refused], ["b", []])
+        // Its lease has not ended.
+        yield* world.store.renew(worker.id)
+      })
+
+      law("is one lease's alone", function*(world) {
+        const [one, two] = [yield* world.worker(), yield* world.worker()]
+        yield* one.turn({ epoch: 5 })
+        yield* two.turn({ epoch: 1 })
+        assert.strictEqual(
+          yield* late(world, { worker: one.id, ends: [], want: 1, filter: {}, epoch: 4 }),
+          "LeaseEndedError"
+        )
       })
     })
 
@@ -1335,6 +1373,16 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         assert.deepInclude(error, { _tag: "DuplicateKeyError", field: "unique", job: id })
       }, { retention: { succeeded: 0 } })
 
+      law("of a window that is over with the new one is free for the next of the batch", function*(world) {
+        yield* world.put(job("a", unique({ window: 1000 })))
+        yield* world.advance(500)
+        const answers = yield* world.store.enqueue([
+          job("b", unique({ window: 100 }, "replace")),
+          job("c", unique({ window: 100 }))
+        ])
+        assert.deepStrictEqual(answers.map(({ as }) => as), ["replaced", "new"])
+      })
+
       law("of a window, replaced after its job has ended, is a new one's", function*(world) {
         const worker = yield* world.worker()
         const first = yield* world.putOne(job("a", unique({ window: 1000 })))
@@ -1582,6 +1630,19 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         assert.strictEqual(yield* (yield* world.worker()).names(), "a")
       })
 
+      law("forgets that a job was to be cancelled", function*(world) {
+        const [id] = yield* world.put(job("a"))
+        const worker = yield* world.worker()
+        const first = yield* worker.one()
+        yield* world.store.cancel(id!)
+        yield* worker.ends(dead(first))
+        yield* world.store.redrive({ ids: [id!] })
+        const { cancelled: told, jobs: [second] } = yield* worker.turn()
+        assert.deepStrictEqual(told, [])
+        yield* worker.ends(retry(second!, 5))
+        assert.strictEqual(yield* world.state(id!), "Scheduled")
+      })
+
       law("is of the dead alone, and of those that all its parts name", function*(world) {
         const ids = yield* world.put(job("a"), job("b"), job("a", { queue: "other" }), ...jobs("c d e"))
         const worker = yield* world.worker()
@@ -1761,7 +1822,6 @@ export const jobStoreSuite = (name: string, options: Options): void => {
       })
 
       law("names the earliest of all that time alone brings", function*(world) {
-        const now = yield* world.now
         const worker = yield* world.worker()
         yield* world.rate("t", 1, 1000)
         yield* world.put(...jobs("a b", { tags: ["t"] }))
@@ -1774,7 +1834,7 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         const other = yield* world.worker({ lease: 700 })
         soonest((yield* worker.turn()).next, 700)
         yield* world.put(job("e", { tags: ["p"] }))
-        yield* world.store.pauseLimit("p", now + 600)
+        yield* world.store.pauseLimit("p", 600)
         soonest((yield* worker.turn()).next, 600)
         yield* world.advance(600)
         assert.strictEqual(yield* worker.names(), "e")
@@ -1854,11 +1914,10 @@ export const jobStoreSuite = (name: string, options: Options): void => {
         return world.store.removeLimit("t")
       })
       woken("when a pause is ended", function*(world, worker) {
-        const now = yield* world.now
-        yield* world.store.pauseLimit("t", now + 1_000_000)
+        yield* world.store.pauseLimit("t", 1_000_000)
         yield* world.put(job("a", { tags: ["t"] }))
         yield* worker.claim()
-        return world.store.pauseLimit("t", now)
+        return world.store.pauseLimit("t", 0)
       })
       woken("when a queue goes on", function*(world, worker) {
         yield* world.store.setQueue("default", { paused: true })

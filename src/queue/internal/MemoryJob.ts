@@ -1,5 +1,5 @@
 /** A job as the memory store keeps it. */
-import type { Place } from "./MemoryHeap.ts"
+import type { Spot } from "./MemoryHeap.ts"
 import type { Lease } from "./MemoryLease.ts"
 import type { Line, Ordered } from "./MemoryLines.ts"
 import type { AttemptError, Claimed, DeadReason, JobRecord, JobState, NewJob } from "./StorePort.ts"
@@ -30,10 +30,10 @@ export class Job implements Ordered {
 
   // Where it is found: in its line, among the waiting of its key, when it is due, when it expires.
   pile: Line | undefined = undefined
-  place: Place<Ordered> | undefined = undefined
-  ofKey: Place<Job> | undefined = undefined
-  due: Place<Job> | undefined = undefined
-  expiring: Place<Job> | undefined = undefined
+  spot: Spot<Ordered> | undefined = undefined
+  ofKey: Spot<Job> | undefined = undefined
+  due: Spot<Job> | undefined = undefined
+  expiring: Spot<Job> | undefined = undefined
 
   constructor(id: string, seq: number, asked: NewJob, now: number) {
     this.id = id

@@ -1,5 +1,5 @@
 /** One worker's lease: for all it has, until it ends. */
-import type { Place } from "./MemoryHeap.ts"
+import type { Spot } from "./MemoryHeap.ts"
 import type { Job } from "./MemoryJob.ts"
 
 export class Lease {
@@ -8,10 +8,12 @@ export class Lease {
   readonly lasts: number
   readonly joinedAt: number
   expiresAt: number
+  /** Of the last turn: one of a lower epoch comes too late. */
+  epoch = 0
   readonly jobs = new Set<Job>()
   /** Of its jobs: those it is to interrupt. */
   readonly cancelled = new Set<Job>()
-  place: Place<Lease> | undefined = undefined
+  spot: Spot<Lease> | undefined = undefined
   constructor(id: string, name: string, lasts: number, now: number) {
     this.id = id
     this.name = name

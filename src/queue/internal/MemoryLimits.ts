@@ -1,6 +1,6 @@
 /** What claims count against: the limit of a tag with its rates and pauses, and the cap of a key. */
 import type { Limit } from "../../Concurrency.ts"
-import { Heap, type Place } from "./MemoryHeap.ts"
+import { Heap, type Spot } from "./MemoryHeap.ts"
 import type { Job } from "./MemoryJob.ts"
 import type { Parking } from "./MemoryLines.ts"
 import type { StoredLimit, StoredLimitInfo } from "./StorePort.ts"
@@ -69,7 +69,7 @@ export class Tag extends Counter {
   limit: StoredLimit | undefined = undefined
   private buckets: ReadonlyArray<Bucket> = []
   pausedUntil: number | undefined = undefined
-  pause: Place<Tag> | undefined = undefined
+  pause: Spot<Tag> | undefined = undefined
   constructor(name: string) {
     super()
     this.name = name

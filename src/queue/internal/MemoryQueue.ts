@@ -1,7 +1,7 @@
 /** One queue: its lines, its keys, its settings, and how many jobs it has of each state. */
 import type { Job } from "./MemoryJob.ts"
 import { KeyCap } from "./MemoryLimits.ts"
-import { Line, lineOf, Pile } from "./MemoryLines.ts"
+import { Line, lineOf, Place } from "./MemoryLines.ts"
 import type { JobState, NewJob, QueueCounts, QueueSettings } from "./StorePort.ts"
 
 export class Queue {
@@ -16,7 +16,7 @@ export class Queue {
     Cancelled: 0
   }
   /** The lines in which nothing is known to be in the way. */
-  readonly ready = new Pile()
+  readonly ready = new Place()
   private readonly lines = new Map<string, Line>()
   private readonly keys = new Map<string | undefined, KeyCap>()
   /** A job with a key was put in: from then on keys share it. */
@@ -66,7 +66,7 @@ export class Queue {
     let line = this.lines.get(id)
     if (line === undefined) this.lines.set(id, line = new Line(job.asked, () => this.lines.delete(id)))
     line.add(job)
-    if (line.pile === undefined) this.ready.add(line)
+    if (line.pile === undefined) this.ready.put(line)
   }
 
   unwait(job: Job): void {

@@ -2,11 +2,11 @@
  * The memory store as a state that is asked and changed in plain calls, each at a time it is told: what every store decides, decided here
  * in the open.
  */
-import { Heap, type Place } from "./MemoryHeap.ts"
+import { Heap, type Spot } from "./MemoryHeap.ts"
 import { isBefore, Job } from "./MemoryJob.ts"
 import { Lease } from "./MemoryLease.ts"
 import { type Counter, Tag } from "./MemoryLimits.ts"
-import { type Line, matches, Parking } from "./MemoryLines.ts"
+import { type Kind, type Line, matches, Parking } from "./MemoryLines.ts"
 import { Queue } from "./MemoryQueue.ts"
 import {
   type Claimed,
@@ -31,6 +31,7 @@ import {
   type StoredLimitInfo,
   type Turn,
   type Turned,
+  type Unique,
   type WorkerRecord
 } from "./StorePort.ts"
 
@@ -39,7 +40,7 @@ interface Taken {
   readonly key: string
   readonly job: Job
   readonly until: number | undefined
-  place: Place<Taken> | undefined
+  spot: Spot<Taken> | undefined
 }
 
 /** What becomes of one job that is put in. */
@@ -128,18 +129,20 @@ export class MemoryStore {
   private plan(news: ReadonlyArray<NewJob>, now: number): Array<Plan> | DuplicateKeyError | QueueFullError {
     const plans: Array<Plan> = []
     const ids = new Set<string>()
-    const keys = new Map<string, Job>()
+    /** Who has it after what comes before in the batch. */
+    const keys = new Map<string, Job | undefined>()
     const added = new Map<string, number>()
     let seq = this.lastSeq
     for (const asked of news) {
       const { queue, unique } = asked
-      const there = unique && (keys.get(unique.key) ?? this.taken.get(unique.key)?.job)
+      const there = unique && (keys.has(unique.key) ? keys.get(unique.key) : this.taken.get(unique.key)?.job)
       if (there !== undefined) {
         const { id } = there
         if (unique!.conflict === "error") return new DuplicateKeyError({ field: "unique", key: unique!.key, job: id })
         const as = unique!.conflict === "ignore" ? "existing" : "replaced"
         if (as === "existing" || there.state === "Scheduled" || there.state === "Waiting") {
           plans.push({ as, id, asked, job: there })
+          if (as === "replaced") keys.set(unique!.key, isTaken(unique!, there, now) ? there : undefined)
           continue
         }
       }
@@ -156,24 +159,24 @@ export class MemoryStore {
       while (asked.id === undefined && (ids.has(String(seq)) || this.jobs.has(String(seq))))
       const job = new Job(asked.id ?? String(seq), seq, asked, now)
       ids.add(job.id)
-      if (unique !== undefined && !isOver(unique.while)) keys.set(unique.key, job)
+      if (unique !== undefined) keys.set(unique.key, isTaken(unique, job, now) ? job : undefined)
       plans.push({ as: "new", id: job.id, asked, job, supersedes: there?.state === "Active" ? there : undefined })
     }
     return plans
   }
 
-  private take(unique: NonNullable<NewJob["unique"]>, job: Job, now: number): void {
+  private take(unique: Unique, job: Job, now: number): void {
     this.free(unique.key)
-    const until = typeof unique.while === "object" ? job.enqueuedAt + unique.while.window : undefined
-    if (until !== undefined && until <= now) return
-    const taken: Taken = { key: unique.key, job, until, place: undefined }
-    if (until !== undefined) taken.place = this.windows.add(taken)
+    if (!isTaken(unique, job, now)) return
+    const until = windowEnd(unique, job)
+    const taken: Taken = { key: unique.key, job, until, spot: undefined }
+    if (until !== undefined) taken.spot = this.windows.add(taken)
     this.taken.set(unique.key, taken)
   }
 
   private free(key: string): void {
     const taken = this.taken.get(key)
-    if (taken?.place !== undefined) this.windows.remove(taken.place)
+    if (taken?.spot !== undefined) this.windows.remove(taken.spot)
     this.taken.delete(key)
   }
 
@@ -194,7 +197,7 @@ export class MemoryStore {
   join({ lease: lasts, name }: Joining, now: number): LeaseAnswer {
     const lease = new Lease(String(++this.lastLease), name, lasts, now)
     this.leases.set(lease.id, lease)
-    lease.place = this.leaseEnds.add(lease)
+    lease.spot = this.leaseEnds.add(lease)
     return this.answer(lease, now)
   }
 
@@ -202,7 +205,7 @@ export class MemoryStore {
     const lease = this.leases.get(worker)
     if (lease === undefined || !lease.isAlive(now)) return new LeaseEndedError({ worker })
     lease.expiresAt = now + lease.lasts
-    this.leaseEnds.moved(lease.place!)
+    this.leaseEnds.moved(lease.spot!)
     return this.answer(lease, now)
   }
 
@@ -213,9 +216,10 @@ export class MemoryStore {
     this.drop(lease)
   }
 
-  turn({ ends, filter, holds, want, worker }: Turn, now: number): Turned | LeaseEndedError {
+  turn({ ends, epoch = 0, filter, holds, want, worker }: Turn, now: number): Turned | LeaseEndedError {
     const lease = this.leases.get(worker)
-    if (lease === undefined || !lease.isAlive(now)) return new LeaseEndedError({ worker })
+    if (lease === undefined || !lease.isAlive(now) || epoch < lease.epoch) return new LeaseEndedError({ worker })
+    lease.epoch = epoch
     const refused = ends.filter((end) => !this.end(lease, end, now)).map(({ id }) => id)
     if (holds !== undefined) {
       for (const job of lease.jobs) if (!holds.includes(job.id)) this.giveBack(job, now)
@@ -311,7 +315,7 @@ export class MemoryStore {
   }
 
   private drop(lease: Lease): void {
-    this.leaseEnds.remove(lease.place!)
+    this.leaseEnds.remove(lease.spot!)
     this.leases.delete(lease.id)
   }
 
@@ -351,22 +355,22 @@ export class MemoryStore {
       .flatMap((name) => this.queues.get(name) ?? [])
       .filter(({ settings }) => settings.paused !== true)
     const jobs: Array<Claimed> = []
-    const passed: Array<readonly [Queue, Line]> = []
+    const passed: Array<Kind> = []
     let job = this.nextFor(queues, filter, passed, now)
     while (job !== undefined && jobs.length < want) {
       this.start(job, lease, now)
       jobs.push(job.claimed)
       job = this.nextFor(queues, filter, passed, now)
     }
-    for (const [queue, line] of passed) queue.ready.add(line)
+    for (const kind of passed) kind.in.putBack(kind)
     return { jobs, more: job !== undefined }
   }
 
-  /** The first that may run. Lines that the filter leaves out are set aside, those with something in the way are parked at it. */
+  /** The first that may run. What the filter leaves out is passed over, what has something in its way is parked there. */
   private nextFor(
     queues: ReadonlyArray<Queue>,
     filter: ClaimFilter,
-    passed: Array<readonly [Queue, Line]>,
+    passed: Array<Kind>,
     now: number
   ): Job | undefined {
     for (;;) {
@@ -377,9 +381,10 @@ export class MemoryStore {
       if (queue === undefined) return undefined
       const job = queue.ready.head
       const line = job.pile!
-      if (!matches(filter, line.of)) {
-        line.pile!.remove(line)
-        passed.push([queue, line])
+      const kind = line.pile as Kind
+      if (!matches(filter, kind.of)) {
+        kind.pile!.remove(kind)
+        passed.push(kind)
         continue
       }
       const counter = this.inTheWay(queue, line, now)
@@ -403,18 +408,18 @@ export class MemoryStore {
     const id = `${weight} ${queue.name}`
     let parking = counter.parkings.get(id)
     if (parking === undefined) {
-      parking = new Parking(counter, queue.ready, weight, () => {
+      parking = new Parking(queue.ready, () => {
         counter.parkings.delete(id)
         this.untime(parking!)
       })
       counter.parkings.set(id, parking)
     }
-    if (line.pile !== parking) {
-      line.pile!.remove(line)
-      parking.add(line)
+    const kind = line.pile as Kind
+    if (kind.in !== parking) {
+      kind.remove(line)
+      parking.put(line)
     }
-    // There is no room for the weight: for none of those that ask for it.
-    if (parking.pile !== undefined) parking.pile.remove(parking)
+    parking.sleep()
     if (parking.timer !== undefined) return
     parking.wakesAt = counter.readyAt(weight, now)
     if (parking.wakesAt !== undefined) parking.timer = this.refills.add(parking)
@@ -423,9 +428,7 @@ export class MemoryStore {
   /** There may be room: it is looked at again in its turn. */
   private wake(parking: Parking): void {
     this.untime(parking)
-    if (parking.pile !== undefined) return
-    parking.ready.add(parking)
-    this.hasNews = true
+    if (parking.wake()) this.hasNews = true
   }
 
   private untime(parking: Parking): void {
@@ -624,9 +627,8 @@ export class MemoryStore {
     return true
   }
 
-  pauseLimit(name: string, until: number, now: number): void {
-    const tag = this.tagOf(name)
-    this.setPause(tag, until > now ? until : undefined)
+  pauseLimit(name: string, millis: number, now: number): void {
+    this.setPause(this.tagOf(name), millis > 0 ? now + millis : undefined)
   }
 
   private setPause(tag: Tag, until: number | undefined): void {
@@ -675,8 +677,11 @@ export class MemoryStore {
   }
 }
 
-/** A window that is over before it began takes nothing. */
-const isOver = (span: NonNullable<NewJob["unique"]>["while"]): boolean => typeof span === "object" && span.window <= 0
+const windowEnd = ({ while: span }: Unique, job: Job): number | undefined =>
+  typeof span === "object" ? job.enqueuedAt + span.window : undefined
+
+/** A window that is over takes nothing. */
+const isTaken = (unique: Unique, job: Job, now: number): boolean => (windowEnd(unique, job) ?? Infinity) > now
 
 /** Of a job that is gone: ids that the store gave are their age. */
 const seqOf = (id: string): number => /^\d+$/.test(id) ? Number(id) : -Infinity

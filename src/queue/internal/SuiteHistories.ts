@@ -86,6 +86,7 @@ const history = (world: World, seed: number): Effect.Effect<void> => {
     const workers: Array<string> = []
     /** Every attempt there ever was: what is ended, or lost, is said again now and then. */
     const attempts: Array<Attempt> = []
+    const epochs = new Map<string, number>()
 
     const newJob = (): NewJob => {
       const key = random.maybe(0.2, () => random.pick(Object.keys(spans) as Array<keyof typeof spans>))
@@ -148,9 +149,13 @@ const history = (world: World, seed: number): Effect.Effect<void> => {
         ...random.some(held, 0.4),
         ...random.chance(0.2) ? random.some(attempts.slice(-20), 0.1) : []
       ].map(newEnd)
+      const last = epochs.get(worker) ?? 0
+      const epoch = random.chance(0.9) ? last : random.int(last - 1, last + 2)
+      epochs.set(worker, Math.max(last, epoch))
       return {
         worker,
         ends,
+        epoch,
         holds: random.maybe(0.1, () =>
           random.some(
             held.filter(({ id }) => !ends.some((end) => end.id === id)).map(({ id }) => id),
@@ -286,10 +291,10 @@ const history = (world: World, seed: number): Effect.Effect<void> => {
       }
       if (dice < 91) {
         const tag = random.pick(tags)
-        const until = model.now + random.int(-10, 100)
-        yield* store.pauseLimit(tag, until)
-        model.pauses.set(tag, until)
-        return void said.push(["pause", { tag, for: until - model.now }])
+        const millis = random.chance(0.2) ? 0 : random.int(1, 100)
+        yield* store.pauseLimit(tag, millis)
+        model.pauses.set(tag, model.now + millis)
+        return void said.push(["pause", { tag, millis }])
       }
       if (dice < 94) {
         const queue = random.pick(queues)
@@ -336,7 +341,7 @@ const history = (world: World, seed: number): Effect.Effect<void> => {
     // Nothing is lost: once nothing is in the way, all that waits is claimed.
     for (const tag of tags) {
       yield* store.removeLimit(tag)
-      yield* store.pauseLimit(tag, model.now)
+      yield* store.pauseLimit(tag, 0)
       model.limits.delete(tag)
       model.pauses.delete(tag)
     }

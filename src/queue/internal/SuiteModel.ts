@@ -46,6 +46,7 @@ interface Worker {
   readonly id: string
   readonly lease: number
   expiresAt: number
+  epoch: number
 }
 
 /** Tokens: what there were at a time. */
@@ -191,7 +192,7 @@ export class Model {
   // ─── workers
 
   join(id: string, lease: number): void {
-    this.workers.push({ id, lease, expiresAt: this.now + lease })
+    this.workers.push({ id, lease, expiresAt: this.now + lease, epoch: 0 })
   }
 
   private alive(id: string): Worker | undefined {
@@ -214,8 +215,10 @@ export class Model {
     return this.jobs.filter((job) => job.worker === id)
   }
 
-  turn({ ends, filter, holds, want, worker }: Turn) {
-    if (this.alive(worker) === undefined) return undefined
+  turn({ ends, epoch = 0, filter, holds, want, worker }: Turn) {
+    const lease = this.alive(worker)
+    if (lease === undefined || epoch < lease.epoch) return undefined
+    lease.epoch = epoch
     const refused = ends.filter((end) => !this.end(worker, end)).map(({ id }) => id)
     if (holds !== undefined) {
       for (const job of this.heldBy(worker)) if (!holds.includes(job.id)) this.giveBack(job)
