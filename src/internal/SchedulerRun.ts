@@ -314,7 +314,11 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     }
     // One finalizer, the commonest: what `Scope.close` does for it, less the way there.
     scope.state = { _tag: "Closed", exit }
-    return state.finalizer(exit) as Effect.Effect<void>
+    const { finalizer } = state
+    // V8 may come to make such states in the old space (it takes them for long-lived when a full collection was under way as they were first made).
+    // There a dead one keeps all that hangs on it alive, the context and closures of each run, until the next full collection.
+    state.finalizer = state.finalizerKey = undefined
+    return finalizer(exit) as Effect.Effect<void>
   }
 
   interruptUnsafe(by?: number): void {
