@@ -17,7 +17,7 @@ import type * as Schedule from "effect/Schedule"
 import type * as Concurrency from "./Concurrency.ts"
 import { attempts, timed, toSchedule } from "./internal/TaskAttempt.ts"
 import { collect, type Submit } from "./internal/TaskCollect.ts"
-import { Scheduler } from "./Scheduler.ts"
+import { fork as forkEffect, Scheduler } from "./Scheduler.ts"
 import type { Dependencies, ForkOptions, Provided } from "./Scheduler.ts"
 import * as TaskRun from "./TaskRun.ts"
 
@@ -128,16 +128,15 @@ export const refusable = <A, E, R>(self: Task<A, E, R>): Task<A, E | Concurrency
 export const fork = <A, E, R>(
   self: Task<A, E, R>,
   options?: { readonly id?: string | undefined }
-): Effect.Effect<TaskRun.TaskRun<A, E>, never, R | Scheduler> =>
-  Scheduler.use((scheduler) => {
-    const task = self as unknown as TaskImpl
-    const given = options?.id === undefined ? task.options : { ...task.options, id: options.id }
-    return scheduler.fork(task.program as Effect.Effect<A, E, R>, given) as Effect.Effect<
-      TaskRun.TaskRun<A, E>,
-      never,
-      R
-    >
-  })
+): Effect.Effect<TaskRun.TaskRun<A, E>, never, R | Scheduler> => {
+  const task = self as unknown as TaskImpl
+  const given = options?.id === undefined ? task.options : { ...task.options, id: options.id }
+  return forkEffect(task.program as Effect.Effect<A, E, R>, given) as Effect.Effect<
+    TaskRun.TaskRun<A, E>,
+    never,
+    R | Scheduler
+  >
+}
 
 /** Ends the current run for a reason that is no failure: outcome `Aborted`, never retried. */
 export const abort = (reason: string): Effect.Effect<never, never, TaskRun.CurrentRun> =>
