@@ -57,6 +57,23 @@ export interface Stand {
 /** What is asked of one that ends. */
 export type Ended = Pick<Job, "seq" | "queue" | "tags" | "key" | "unique_key" | "unique_while">
 
+/** What is asked of one that starts. */
+export type Started = Omit<
+  Job,
+  | "state"
+  | "line"
+  | "rank"
+  | "worker"
+  | "cancel"
+  | "crashes"
+  | "max_crashes"
+  | "expires_at"
+  | "claimed_at"
+  | "ended_at"
+  | "reason"
+  | "result"
+>
+
 export const Scheduled = 0
 export const Waiting = 1
 export const Active = 2
@@ -73,6 +90,7 @@ export class Jobs {
   private readonly db: DatabaseSync
   constructor(db: DatabaseSync) {
     this.db = db
+    // `LIMIT ? + 0`: by the bound of a plain `LIMIT ?` SQLite plans the statement anew at each run.
     const where = (what: string) => db.prepare(`SELECT * FROM tasklayer_job WHERE ${what}`)
     const set = (what: string) => db.prepare(`UPDATE tasklayer_job SET ${what} WHERE seq = ?`)
     this.statements = {
@@ -81,14 +99,14 @@ export class Jobs {
       bySeq: where("seq = ?"),
       byId: where("id = ?"),
       isGiven: db.prepare("SELECT 1 FROM tasklayer_job WHERE id = ?"),
-      due: where("state = 0 AND due_at <= ? ORDER BY due_at, seq LIMIT ?"),
+      due: where("state = 0 AND due_at <= ? ORDER BY due_at, seq LIMIT ? + 0"),
       expired: where(
-        "expires_at IS NOT NULL AND attempts = 0 AND state < 2 AND expires_at <= ? ORDER BY expires_at, seq LIMIT ?"
+        "expires_at IS NOT NULL AND attempts = 0 AND state < 2 AND expires_at <= ? ORDER BY expires_at, seq LIMIT ? + 0"
       ),
       ofWorker: where("worker = ? ORDER BY seq"),
       dead: where(
         `state = 4 AND state > 2 AND queue = ifnull(?, queue) AND name = ifnull(?, name) AND reason = ifnull(?, reason)
-         ORDER BY ended_at LIMIT ?`
+         ORDER BY ended_at LIMIT ? + 0`
       ),
       toInterrupt: db.prepare("SELECT coalesce(id, seq) AS id FROM tasklayer_job WHERE worker = ? AND cancel = 1"),
       nextDue: db.prepare("SELECT min(due_at) AS at FROM tasklayer_job WHERE state = 0"),
@@ -109,7 +127,9 @@ export class Jobs {
       leaveLine: set("line = NULL"),
       claim: db.prepare(
         `UPDATE tasklayer_job SET state = 2, line = NULL, worker = ?, claimed_at = ?, token = token + 1,
-         attempts = attempts + 1 WHERE seq = ? RETURNING *`
+         attempts = attempts + 1 WHERE seq = ?
+         RETURNING seq, id, token, name, payload, queue, tags, key, priority, weight, at_most_once, attempts, errors,
+         enqueued_at, due_at, trace, unique_key, unique_while`
       ),
       succeed: db.prepare(
         `UPDATE tasklayer_job SET state = 3, worker = NULL, cancel = 0, ended_at = ?, result = ?
@@ -131,7 +151,7 @@ export class Jobs {
       delete: db.prepare("DELETE FROM tasklayer_job WHERE seq = ?"),
       prune: db.prepare(
         `DELETE FROM tasklayer_job WHERE seq IN
-         (SELECT seq FROM tasklayer_job WHERE state = ? AND state > 2 AND ended_at <= ? ORDER BY ended_at LIMIT ?)
+         (SELECT seq FROM tasklayer_job WHERE state = ? AND state > 2 AND ended_at <= ? ORDER BY ended_at LIMIT ? + 0)
          RETURNING queue`
       ),
       isTaken: db.prepare("SELECT seq, id, until FROM tasklayer_unique WHERE key = ?"),
@@ -211,7 +231,7 @@ export class Jobs {
       )
     }
     const where = parts.length === 0 ? "" : `WHERE ${parts.join(" AND ")}`
-    return this.db.prepare(`SELECT * FROM tasklayer_job ${where} ORDER BY seq DESC LIMIT ?`)
+    return this.db.prepare(`SELECT * FROM tasklayer_job ${where} ORDER BY seq DESC LIMIT ? + 0`)
       .all(...values, limit) as unknown as Array<Job>
   }
 
@@ -249,8 +269,8 @@ export class Jobs {
     this.statements.leaveLine.run(seq)
   }
 
-  claim(seq: number, worker: string, now: number): Job {
-    return this.statements.claim.get(worker, now, seq) as unknown as Job
+  claim(seq: number, worker: string, now: number): Started {
+    return this.statements.claim.get(worker, now, seq) as unknown as Started
   }
 
   /** Nobody, where the worker does not have it under that token. */
@@ -323,7 +343,8 @@ export const withError = (job: Job, error: AttemptError): Job => ({
   errors: JSON.stringify([...errorsOf(job), error].slice(-ERRORS_KEPT))
 })
 
-const errorsOf = ({ errors }: Job): ReadonlyArray<AttemptError> => errors === null ? [] : JSON.parse(errors)
+const errorsOf = ({ errors }: Pick<Job, "errors">): ReadonlyArray<AttemptError> =>
+  errors === null ? [] : JSON.parse(errors)
 
 export const tagsOf = ({ tags }: Pick<Job, "tags">): ReadonlyArray<string> => tags === "[]" ? [] : JSON.parse(tags)
 
@@ -349,7 +370,7 @@ const bySeq = (a: Job, b: Job): number => a.seq - b.seq
 
 const seqOf = (id: string): number | undefined => /^[1-9]\d{0,14}$/.test(id) ? Number(id) : undefined
 
-export const toClaimed = (job: Job): Claimed => ({
+export const toClaimed = (job: Started): Claimed => ({
   id: idOf(job),
   token: job.token,
   name: job.name,

@@ -64,7 +64,8 @@ export class Lines {
   private readonly statements
   constructor(db: DatabaseSync) {
     const line = "tasklayer_line"
-    const inOrder = "AND (priority, head_rank, head_seq) > (?, ?, ?) ORDER BY priority, head_rank, head_seq LIMIT ?"
+    // `LIMIT ? + 0`: by the bound of a plain `LIMIT ?` SQLite plans the statement anew at each run.
+    const inOrder = "AND (priority, head_rank, head_seq) > (?, ?, ?) ORDER BY priority, head_rank, head_seq LIMIT ? + 0"
     this.statements = {
       find: db.prepare(
         `SELECT * FROM ${line} WHERE queue = ? AND key = ? AND name = ? AND priority = ? AND weight = ? AND tags = ?`
@@ -86,7 +87,7 @@ export class Lines {
       ready: db.prepare(`SELECT * FROM ${line} WHERE queue = ? AND name = ? AND need IS NULL ${inOrder}`),
       parked: db.prepare(`SELECT * FROM ${line} WHERE need = ? AND weight = ? ${inOrder}`),
       places: db.prepare(
-        "SELECT rank, seq FROM tasklayer_job WHERE line = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ?"
+        "SELECT rank, seq FROM tasklayer_job WHERE line = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ? + 0"
       ),
       lastRank: db.prepare("SELECT max(rank) AS rank FROM tasklayer_job WHERE line = ?"),
       gate: db.prepare("SELECT opens_at FROM tasklayer_gate WHERE need = ? AND weight = ?"),
