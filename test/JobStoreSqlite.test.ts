@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -10,6 +10,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { JobStore, type NewJob } from "../src/queue/JobStore.ts"
 import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
+import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
 
 /** A file that is gone with the scope. */
 const file = Effect.acquireRelease(
@@ -38,6 +39,15 @@ const job = (name: string, more: Partial<NewJob> = {}): NewJob => ({
 })
 
 const everything = { filter: {}, want: 100 }
+
+const places = fs.mkdtempSync(path.join(os.tmpdir(), "tasklayer-sqlite-"))
+afterAll(() => fs.rmSync(places, { recursive: true }))
+
+jobStoreSuite("JobStoreSqlite", {
+  layer: (place, options) => JobStoreSqlite.layer({ filename: path.join(places, `${place}.db`), ...options }),
+  advance: (millis) => TestClock.adjust(millis),
+  durable: true
+})
 
 const names = (filename: string) =>
   Effect.gen(function*() {

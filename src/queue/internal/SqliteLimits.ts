@@ -60,6 +60,7 @@ export class Limits {
       write: db.prepare("REPLACE INTO tasklayer_limit VALUES (?, ?, ?, ?, ?, ?)"),
       writeRates: db.prepare("UPDATE tasklayer_limit SET rates = ? WHERE tag = ?"),
       delete: db.prepare("DELETE FROM tasklayer_limit WHERE tag = ?"),
+      resumesNext: db.prepare("SELECT min(paused_until) AS at FROM tasklayer_limit WHERE paused_until > ?"),
       used: db.prepare("SELECT coalesce(sum(weight), 0) AS used FROM tasklayer_slot WHERE need = ?"),
       holders: holders("JOIN tasklayer_slot slot ON slot.seq = job.seq WHERE slot.need = ?"),
       // Of a tag that is paused and no more nobody has a slot.
@@ -150,6 +151,11 @@ export class Limits {
     const limit = row === undefined ? undefined : toTagLimit(row)
     this.known.set(tag, limit)
     return limit
+  }
+
+  /** When the next pause ends. */
+  get resumesNext(): number {
+    return this.statements.resumesNext.get(this.now)!["at"] as number | null ?? Infinity
   }
 
   flush(): void {

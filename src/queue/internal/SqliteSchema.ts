@@ -96,6 +96,7 @@ CREATE TABLE tasklayer_limit (
   enabled INTEGER NOT NULL,
   paused_until REAL
 ) WITHOUT ROWID;
+CREATE INDEX tasklayer_limit_paused ON tasklayer_limit (paused_until) WHERE paused_until IS NOT NULL;
 
 CREATE TABLE tasklayer_queue (
   name TEXT PRIMARY KEY,
@@ -125,7 +126,8 @@ CREATE TABLE tasklayer_worker (
   name TEXT NOT NULL,
   joined_at REAL NOT NULL,
   lasts REAL NOT NULL,
-  expires_at REAL NOT NULL
+  expires_at REAL NOT NULL,
+  epoch INTEGER NOT NULL        -- of its turns
 ) WITHOUT ROWID;
 `
 }]

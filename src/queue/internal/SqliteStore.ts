@@ -175,8 +175,8 @@ export class SqliteStore {
     this.workers.delete(worker)
   }
 
-  turn({ ends, filter, holds, want, worker }: Turn): Turned {
-    if (!this.workers.isAlive(worker, this.now)) throw new LeaseEndedError({ worker })
+  turn({ ends, epoch = 0, filter, holds, want, worker }: Turn): Turned {
+    if (!this.workers.admits(worker, epoch, this.now)) throw new LeaseEndedError({ worker })
     const refused = ends.filter((end) => !this.end(worker, end)).map(({ id }) => id)
     if (holds !== undefined) {
       const held = new Set(holds)
@@ -202,6 +202,7 @@ export class SqliteStore {
     const next = Math.min(
       this.jobs.nextTime(this.now),
       this.lines.opensNext,
+      this.limits.resumesNext,
       this.workers.nextEnd(worker) ?? Infinity
     )
     return next === Infinity ? undefined : Math.max(0, next - this.now)

@@ -8,25 +8,25 @@ export class Watch {
   private readonly listeners = new Set<() => void>()
   private timer: NodeJS.Timeout | undefined = undefined
   private seen = 0
-  private readonly version
+  private version: unknown = undefined
+  private readonly readVersion
   private readonly db: DatabaseSync
   private readonly news: () => number
   constructor(db: DatabaseSync, news: () => number) {
     this.db = db
     this.news = news
-    this.version = db.prepare("PRAGMA data_version")
+    this.readVersion = db.prepare("PRAGMA data_version")
   }
 
   /** Returns how to stop. */
   listen(wake: () => void): () => void {
+    if (this.timer === undefined) this.start()
     // Each its own, also of two that are given the same function.
     const listener = () => wake()
     this.listeners.add(listener)
-    // In real time, whatever the Clock: other processes know no other. It keeps nobody alive.
-    this.timer ??= setInterval(this.look, LOOK_EVERY_MILLIS).unref()
     return () => {
       this.listeners.delete(listener)
-      if (this.listeners.size === 0) this.close()
+      if (this.listeners.size === 0) this.stop()
     }
   }
 
@@ -34,29 +34,33 @@ export class Watch {
     for (const listener of [...this.listeners]) listener()
   }
 
-  private close(): void {
+  private start(): void {
+    this.seen = this.news()
+    this.version = this.readVersion.get()!["data_version"]
+    // In real time, whatever the Clock: other processes know no other. It keeps nobody alive.
+    this.timer = setInterval(this.look, LOOK_EVERY_MILLIS).unref()
+  }
+
+  private stop(): void {
     clearInterval(this.timer)
     this.timer = undefined
   }
 
-  private lastVersion: unknown = undefined
-
   private readonly look = (): void => {
-    if (!this.db.isOpen) return this.close()
+    if (!this.db.isOpen) return this.stop()
     // In a transaction the file is as it was when that began.
     if (this.db.isTransaction) return
     try {
-      const version = this.version.get()!["data_version"]
-      if (version === this.lastVersion) return
-      const before = this.lastVersion
-      this.lastVersion = version
+      const { data_version: version } = this.readVersion.get()!
+      if (version === this.version) return
+      // News that comes in between these two is seen now, and the version it made once more.
+      this.version = version
       const news = this.news()
-      const isNew = news !== this.seen
+      if (news === this.seen) return
       this.seen = news
-      if (isNew && before !== undefined) this.wake()
     } catch {
       // A file that cannot be read now may have news once it can.
-      this.wake()
     }
+    this.wake()
   }
 }

@@ -11,9 +11,10 @@ export class Workers {
   private readonly statements
   constructor(db: DatabaseSync) {
     this.statements = {
-      join: db.prepare("INSERT INTO tasklayer_worker VALUES (?, ?, ?, ?, ?)"),
+      join: db.prepare("INSERT INTO tasklayer_worker VALUES (?, ?, ?, ?, ?, 0)"),
       renew: db.prepare(RENEW),
-      isAlive: db.prepare("SELECT 1 FROM tasklayer_worker WHERE id = ? AND expires_at > ?"),
+      epoch: db.prepare("SELECT epoch FROM tasklayer_worker WHERE id = ? AND expires_at > ?"),
+      setEpoch: db.prepare("UPDATE tasklayer_worker SET epoch = ? WHERE id = ?"),
       ended: db.prepare("SELECT id, name FROM tasklayer_worker WHERE expires_at <= ? ORDER BY expires_at"),
       nextEnd: db.prepare("SELECT min(expires_at) AS at FROM tasklayer_worker WHERE id <> ?"),
       alive: db.prepare(
@@ -37,7 +38,19 @@ export class Workers {
   }
 
   isAlive(id: string, now: number): boolean {
-    return this.statements.isAlive.get(id, now) !== undefined
+    return this.epoch(id, now) !== undefined
+  }
+
+  /** Whether a turn of that epoch is no late one. */
+  admits(id: string, epoch: number, now: number): boolean {
+    const seen = this.epoch(id, now)
+    if (seen === undefined || epoch < seen) return false
+    if (epoch > seen) this.statements.setEpoch.run(epoch, id)
+    return true
+  }
+
+  private epoch(id: string, now: number): number | undefined {
+    return this.statements.epoch.get(id, now)?.["epoch"] as number | undefined
   }
 
   ended(now: number): ReadonlyArray<{ readonly id: string; readonly name: string }> {
