@@ -8,9 +8,13 @@ import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import * as JobQueue from "../src/queue/JobQueue.ts"
 import { JobStore, type NewJob } from "../src/queue/JobStore.ts"
 import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
 import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
+import { Record } from "./fixtures/sqlite-worker.ts"
+import { type ChildProcess, start } from "./suites/ChildProcess.ts"
+import "./suites/Processes.ts"
 
 /** A file that is gone with the scope. */
 const file = Effect.acquireRelease(
@@ -222,4 +226,102 @@ describe("listen", () => {
       const store = yield* JobStore
       assert.isTrue(Option.isNone(yield* store.get("1")))
     }).pipe(Effect.provide(fresh)))
+})
+
+describe("two processes on one file", () => {
+  const LIMIT = 6
+  interface Row {
+    readonly n: number
+    readonly pid: number
+    readonly began: number
+    readonly ended: number | null
+  }
+  const rows = SqlClient.use((sql) => sql<Row>`SELECT * FROM records ORDER BY began`)
+  const worker = (filename: string) =>
+    Effect.acquireRelease(
+      Effect.sync(() => start(path.join(import.meta.dirname, "fixtures/sqlite-worker.ts"), [filename])),
+      (child) =>
+        Effect.promise(() => {
+          child.kill("SIGKILL")
+          return child.ended
+        })
+    )
+  const whenDone = (jobs: number, workers: ReadonlyArray<ChildProcess>) =>
+    Effect.gen(function*() {
+      const store = yield* JobStore
+      for (;;) {
+        const [counts] = yield* store.counts
+        if (counts!.succeeded >= jobs) return
+        yield* Effect.sleep(10)
+      }
+    }).pipe(
+      Effect.timeout("15 seconds"),
+      Effect.tapError(() => Effect.sync(() => console.error(workers.map(({ stderr, stdout }) => stdout() + stderr()))))
+    )
+  /** How many ran at once, as they wrote down themselves. One that never ended did until `until`. */
+  const most = (rows: ReadonlyArray<Row>, until = 0) => {
+    const steps = rows.flatMap(({ began, ended }) => [[began, 1], [ended ?? Math.max(began, until), -1]] as const)
+    let running = 0
+    return steps.toSorted(([a, up], [b, down]) => a - b || up - down)
+      .reduce((most, [, step]) => Math.max(most, running += step), 0)
+  }
+  const scene = Effect.gen(function*() {
+    const filename = yield* file
+    const layer = Layer.provideMerge(
+      JobQueue.layer(),
+      JobStoreSqlite.layer({ filename, tagLimits: { few: LIMIT } })
+    )
+    return { filename, context: yield* Layer.build(layer) }
+  })
+  const setUp = (jobs: number) =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE records (n INTEGER, pid INTEGER, began REAL, ended REAL)`
+      yield* Record.enqueueAll(Array.from({ length: jobs }, (_, n) => ({ n })))
+    })
+
+  it.live("share the work: none is lost, none is done twice, and a limit holds for both", () =>
+    Effect.gen(function*() {
+      const { context, filename } = yield* scene
+      yield* Effect.gen(function*() {
+        yield* setUp(300)
+        const workers = yield* Effect.all([worker(filename), worker(filename)])
+        yield* whenDone(300, workers)
+        const all = yield* rows
+        assert.deepStrictEqual(
+          all.map(({ n }) => n).toSorted((a, b) => a - b),
+          Array.from({ length: 300 }, (_, n) => n)
+        )
+        assert.strictEqual(new Set(all.map(({ pid }) => pid)).size, 2)
+        assert.isAtMost(most(all), LIMIT)
+      }).pipe(Effect.provideContext(context))
+    }), 20_000)
+
+  it.live(
+    "one that is killed leaves what it had to the other, and what it ended is not done again",
+    () =>
+      Effect.gen(function*() {
+        const { context, filename } = yield* scene
+        yield* Effect.gen(function*() {
+          yield* setUp(400)
+          const [victim, other] = yield* Effect.all([worker(filename), worker(filename)])
+          while (new Set((yield* rows).map(({ pid }) => pid)).size < 2) yield* Effect.sleep(5)
+          yield* Effect.sleep(50)
+          victim.kill("SIGKILL")
+          const killed = Date.now()
+          yield* whenDone(400, [victim, other])
+          const all = yield* rows
+          const records = yield* (yield* JobStore).list({ limit: 1000 })
+          assert.strictEqual(new Set(all.map(({ n }) => n)).size, 400)
+          // Twice is what the killed one had, and nothing else.
+          const twice = all.length - 400
+          const crashed = records.filter(({ crashes }) => crashes > 0)
+          assert.isAtMost(twice, crashed.length)
+          assert.isAtMost(crashed.length, LIMIT)
+          assert.isTrue(crashed.every(({ attempt, errors }) => attempt === 2 && errors[0]!.reason === "Crashed"))
+          assert.isAtMost(most(all, killed), LIMIT)
+        }).pipe(Effect.provideContext(context))
+      }),
+    20_000
+  )
 })
