@@ -75,20 +75,43 @@ ThreadHost.run(Double.toLayer(({ n }) => Effect.succeed(2 * n)))`
   assert.deepStrictEqual(stdout.split("\n").filter((line) => /^\d+$/.test(line)), ["42", "42"], stderr)
 }, 60_000)
 
+it("the packed package keeps jobs in a file, with its peer effect alone", () => {
+  const { stderr, stdout } = execute(`
+    import { Effect, Layer, Schema } from "effect"
+    import { Job, JobRunner, Scheduler } from "tasklayer"
+    import { JobQueue, JobStore, JobWorker } from "tasklayer/queue"
+    const Say = Job.make("say", { payload: { text: Schema.String } })
+    const say = Say.toLayer(({ text }) => Effect.sync(() => console.log(text)))
+    const worker = JobWorker.layer().pipe(
+      Layer.provide(Layer.mergeAll(say, JobRunner.layerLocal)),
+      Layer.provide(Scheduler.layer())
+    )
+    const store = JobStore.layerUrl("sqlite:jobs.db")
+    const program = Effect.andThen(Say.enqueue({ text: "kept and run" }), JobWorker.awaitIdle)
+    await program.pipe(
+      Effect.provide(Layer.mergeAll(JobQueue.layer(), worker).pipe(Layer.provideMerge(store))),
+      Effect.runPromise
+    )
+  `)
+  assert.include(stdout.split("\n"), "kept and run", stderr)
+}, 60_000)
+
 it("the exports map shows the sub-paths and hides what is internal", () => {
   const { stderr, stdout } = execute(`
     import { existsSync } from "node:fs"
     const resolves = (name) => { try { return existsSync(new URL(import.meta.resolve(name))) } catch (error) { return error.code } }
-    for (const name of ["tasklayer/testing", "tasklayer/threads", "tasklayer/Scheduler", "tasklayer/package.json", "tasklayer/internal/anything", "tasklayer/threads/internal/Pool", "tasklayer/index"]) {
+    for (const name of ["tasklayer/queue", "tasklayer/testing", "tasklayer/threads", "tasklayer/Scheduler", "tasklayer/package.json", "tasklayer/internal/anything", "tasklayer/queue/internal/StorePort", "tasklayer/threads/internal/Pool", "tasklayer/index"]) {
       console.log(name, resolves(name))
     }
   `)
   assert.deepStrictEqual(stdout.split("\n"), [
+    "tasklayer/queue true",
     "tasklayer/testing true",
     "tasklayer/threads true",
     "tasklayer/Scheduler true",
     "tasklayer/package.json true",
     "tasklayer/internal/anything ERR_PACKAGE_PATH_NOT_EXPORTED",
+    "tasklayer/queue/internal/StorePort ERR_PACKAGE_PATH_NOT_EXPORTED",
     "tasklayer/threads/internal/Pool ERR_PACKAGE_PATH_NOT_EXPORTED",
     "tasklayer/index ERR_PACKAGE_PATH_NOT_EXPORTED"
   ], stderr)

@@ -43,13 +43,13 @@ const deadWorker = Effect.gen(function*() {
 
 for (const kit of kits) {
   const { layer, pass, test } = kit
-  const scenario = <E>(
+  const it = <E>(
     name: string,
     body: Effect.Effect<unknown, E, JobStore | JobQueue.JobQueue | Scope.Scope>
   ) => test(name, Effect.scoped(Effect.provide(body, JobQueue.layer().pipe(Layer.provideMerge(layer)))))
 
   describe(kit.name, () => {
-    scenario(
+    it(
       "FL-1 an unregistered name is a typed error, and nothing is queued",
       Effect.gen(function*() {
         const { handler } = notebook()
@@ -60,7 +60,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-1 a job value is queued with a fresh id, or with the one it is given",
       Effect.gen(function*() {
         const fresh = yield* Note.enqueueAll([{ name: "a" }, { name: "b" }])
@@ -72,7 +72,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-5 what its schema rejects is refused before anything is queued; found later, it is dead and the worker goes on",
       Effect.gen(function*() {
         const { handler, notes } = notebook()
@@ -91,7 +91,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-7 order is by priority, then by age; a priority of the call overrides the job's",
       Effect.gen(function*() {
         const { handler, notes } = notebook()
@@ -105,7 +105,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-20 stopping: what ends within the grace is done, the rest is interrupted and given back, what is due later stays",
       Effect.gen(function*() {
         const Work = Job.make("work", { payload: { millis: Schema.Int } })
@@ -141,7 +141,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-21 what a killed worker had is run by another, as the next attempt",
       Effect.gen(function*() {
         const { handler, notes } = notebook()
@@ -156,7 +156,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-21 a job that is to run at most once is reported lost instead",
       Effect.gen(function*() {
         const { handler, notes } = notebook()
@@ -170,7 +170,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "FL-23 a store that fails for a while: the same worker resumes, degraded meanwhile and backing off",
       Effect.gen(function*() {
         const faults = new Faults()
@@ -190,7 +190,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "PF-20 what a holder does not renew is reclaimed, a waiter starts, and a late end changes nothing",
       Effect.gen(function*() {
         const Hold = Job.make("hold", { tags: ["one"] })
@@ -216,7 +216,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "PF-21 while renewals fail a job is interrupted when its lease runs out, and runs again",
       Effect.gen(function*() {
         const faults = new Faults()
@@ -244,7 +244,7 @@ for (const kit of kits) {
       })
     )
 
-    scenario(
+    it(
       "PF-21 a renewal that fails once changes nothing",
       Effect.gen(function*() {
         const faults = new Faults()
