@@ -387,6 +387,16 @@ describe("JobWorker", () => {
       assert.strictEqual(yield* stateOf(at.id), "Succeeded")
     }).pipe(Effect.provide(worker(add).pipe(Layer.provideMerge(memory)))))
 
+  it.effect("what has been kept long enough is deleted by whoever works", () =>
+    Effect.gen(function*() {
+      const { id } = yield* Add.enqueue({ a: 1, b: 2 })
+      yield* JobWorker.awaitIdle
+      yield* TestClock.adjust("55 minutes")
+      assert.strictEqual(yield* stateOf(id), "Succeeded")
+      yield* TestClock.adjust("7 minutes")
+      assert.isTrue(Option.isNone(yield* JobQueue.get(id)))
+    }).pipe(Effect.provide(worker(add).pipe(Layer.provideMerge(memory)))))
+
   // ─── leases
 
   it.effect("what a dead worker had runs elsewhere within 5 seconds", () =>

@@ -4,6 +4,9 @@ import { leasing } from "./PostgresLeases.ts"
 import { tables } from "./PostgresTables.ts"
 import { turning } from "./PostgresTurn.ts"
 
+/** Where its tables are, if nobody says. */
+export const defaultSchema = "tasklayer"
+
 export interface Migration {
   readonly version: number
   readonly name: string

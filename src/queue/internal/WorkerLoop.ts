@@ -159,10 +159,18 @@ export class WorkerLoop {
     return Effect.scoped(Effect.gen({ self: this }, function*() {
       yield* this.persistently(store.listen(this.wake))
       yield* Effect.forEach(limits, (limit) => this.persistently(store.setLimit(limit, { ifAbsent: true })))
+      yield* Effect.forkScoped(this.pruning)
       while (!this.isStopping) yield* Effect.scoped(this.underOneLease)
       this.status = { _tag: "Stopped" }
       for (const tell of [...this.idlers]) tell()
     }))
+  }
+
+  /** Deletes what has been kept long enough. Of many workers each does some of it: not all at the same time. */
+  private get pruning(): Effect.Effect<void> {
+    const once = Effect.ignore(this.plan.store.prune)
+    const wait = Effect.flatMap(Random.next, (random) => Effect.sleep(Duration.seconds(30 + 60 * random)))
+    return Effect.forever(Effect.andThen(wait, once))
   }
 
   /** What stands for an attempt that it has. */
