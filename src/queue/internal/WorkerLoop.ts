@@ -213,7 +213,11 @@ export class WorkerLoop {
             for (const tell of [...this.idlers]) tell()
           }
           yield* this.signal.take(this.nextAt === Infinity ? undefined : Math.max(0, this.nextAt - this.now))
-          if (this.now >= this.nextAt) this.mayFind = true
+          if (this.now >= this.nextAt) {
+            this.mayFind = true
+            // It may have no room to look: once is enough to know.
+            this.nextAt = Infinity
+          }
           continue
         }
         const ends = tenure.ends.splice(0, maxEnds)
