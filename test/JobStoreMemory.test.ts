@@ -1,8 +1,328 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
+import { Job, JobRunner, Scheduler } from "../src/index.ts"
+import { Heap } from "../src/queue/internal/MemoryHeap.ts"
+import { MemoryStore } from "../src/queue/internal/MemoryStore.ts"
+import { job, retry, returned, succeeded } from "../src/queue/internal/SuiteWorld.ts"
+import * as JobQueue from "../src/queue/JobQueue.ts"
+import { JobStore, type Turned } from "../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
 import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
+import * as JobWorker from "../src/queue/JobWorker.ts"
+import { leakGuard } from "../src/testing/index.ts"
+import { Faults } from "./suites/FaultyStore.ts"
+import * as Random from "./suites/Random.ts"
 
 jobStoreSuite("JobStoreMemory", {
   layer: (_, options) => JobStoreMemory.layer(options),
   advance: (millis) => TestClock.adjust(millis)
+})
+
+const SEED = Random.seedOf("JobStoreMemory")
+
+// ─── what it keeps
+
+describe("JobStoreMemory keeps", () => {
+  const retention = { succeeded: 0, cancelled: 0, dead: 50 }
+
+  /** How much there is of everything. */
+  const sizes = (memory: MemoryStore): Record<string, number> =>
+    Object.fromEntries(
+      Object.entries(memory).flatMap(([name, value]) =>
+        value instanceof Map || value instanceof Set
+          ? [[name, value.size]]
+          : value instanceof Heap
+          ? [[name, value.isEmpty ? 0 : 1]]
+          : []
+      )
+    )
+
+  it("nothing of what has ended, nor of lines, keys, tags and queues that nobody uses", () => {
+    const random = Random.make(SEED)
+    const memory = new MemoryStore(retention)
+    let now = 0
+    const turned = (turn: unknown): Turned => turn as Turned
+    for (let round = 0; round < 200; round++) {
+      const { worker } = memory.join({ name: "it", lease: 100 }, now)
+      memory.setLimit({ tag: "shut", limit: round % 2, rates: [], enabled: true }, {}, now)
+      memory.pauseLimit(`p${round % 3}`, random.int(0, 20), now)
+      memory.setQueue("capped", { keyLimit: 1 }, {})
+      memory.enqueue(
+        Array.from({ length: random.int(1, 20) }, (_, i) =>
+          job(`n${random.int(0, 3)}`, {
+            queue: random.pick(["capped", `q${round}`, "default"]),
+            tags: random.some(["shut", `t${round}`, "p0", "p1"], 0.4),
+            key: random.pick([undefined, "k", `k${round}`]),
+            weight: random.int(1, 3),
+            due: random.pick([undefined, { in: random.int(0, 30) }]),
+            expires: random.pick([undefined, undefined, { in: random.int(0, 30) }]),
+            maxCrashes: 2,
+            unique: random.pick([undefined, {
+              key: `u${round}${i}`,
+              while: random.pick(["waiting", "active", { window: 20 }] as const),
+              conflict: "ignore" as const
+            }])
+          })),
+        now
+      )
+      const { jobs } = turned(memory.turn({ worker, ends: [], want: 10, filter: {} }, now))
+      now += random.int(0, 20)
+      const ends = random.some(jobs, 0.6).map((claim) => random.pick([succeeded, returned, retry])(claim))
+      memory.turn({ worker, ends, want: 3, filter: { names: ["n1"] } }, now)
+      if (random.chance(0.5)) memory.leave(worker, now)
+    }
+    memory.removeLimit("shut", now)
+    memory.setQueue("capped", { keyLimit: "unbounded" }, {})
+    for (let more = true; more;) {
+      now += 200
+      const { worker } = memory.join({ name: "it", lease: 100 }, now)
+      const { jobs } = turned(memory.turn({ worker, ends: [], want: 1000, filter: {} }, now))
+      memory.turn({ worker, ends: jobs.map((claim) => succeeded(claim)), want: 0, filter: {} }, now)
+      memory.leave(worker, now)
+      memory.prune(now)
+      more = jobs.length > 0
+    }
+    const left = sizes(memory)
+    // Its settings are there to stay.
+    assert.deepStrictEqual(memory.counts.map(({ queue }) => queue), ["capped"])
+    assert.deepStrictEqual(left, { ...Object.fromEntries(Object.keys(left).map((name) => [name, 0])), queues: 1 })
+  })
+
+  it("what is blocked out of the way of what is not, however much there is", () => {
+    const cost = (blocked: number): number => {
+      const memory = new MemoryStore(retention)
+      const { worker } = memory.join({ name: "it", lease: 1e9 }, 0)
+      memory.setLimit({ tag: "shut", limit: 0, rates: [], enabled: true }, {}, 0)
+      memory.enqueue(
+        Array.from({ length: blocked }, (_, i) => job("blocked", { tags: ["shut"], key: `${i}`, priority: i % 5 })),
+        0
+      )
+      memory.turn({ worker, ends: [], want: 1, filter: {} }, 0)
+      memory.enqueue(Array.from({ length: 2000 }, () => job("free")), 0)
+      const began = performance.now()
+      for (let i = 0; i < 2000; i++) memory.turn({ worker, ends: [], want: 1, filter: {} }, 0)
+      return performance.now() - began
+    }
+    cost(100)
+    const [few, many] = [cost(100), cost(50_000)]
+    // Were they looked at, it would be hundreds of times as much.
+    assert.isBelow(many, 20 * few + 100)
+  })
+})
+
+// ─── with workers
+
+const Work = Job.make("work", {
+  payload: { n: Schema.Int, millis: Schema.Int, fails: Schema.Int },
+  error: Schema.String,
+  retry: { times: 2 }
+})
+
+const limits = { a: 2, b: 3 } as const
+const weights = { keyLimit: 2 }
+
+/** What the jobs say of themselves: who runs, and what was wrong. */
+class Log {
+  readonly running = new Map<
+    number,
+    { readonly tags: ReadonlyArray<string>; readonly key: string; readonly weight: number; readonly since: number }
+  >()
+  readonly done = new Map<number, number>()
+  readonly wrong: Array<string> = []
+  readonly demands = new Map<
+    number,
+    { readonly tags: ReadonlyArray<string>; readonly key: string; readonly weight: number }
+  >()
+
+  enter(n: number, now: number): void {
+    const demand = this.demands.get(n)!
+    // A lease that runs out ends here and there in the same instant.
+    const before = this.running.get(n)
+    if (before !== undefined && before.since < now) this.wrong.push(`${n} runs twice at ${now}, since ${before.since}`)
+    this.running.set(n, { ...demand, since: now })
+    const of = (which: (one: typeof demand) => boolean) =>
+      [...this.running.values()].filter(which).reduce((sum, { weight }) => sum + weight, 0)
+    for (const [tag, limit] of Object.entries(limits)) {
+      const active = of(({ tags }) => tags.includes(tag))
+      if (active > limit) this.wrong.push(`${active} of ${tag} at ${now}`)
+    }
+    const ofKey = of(({ key }) => key === demand.key)
+    if (ofKey > weights.keyLimit) this.wrong.push(`${ofKey} of key ${demand.key} at ${now}`)
+  }
+
+  leave(n: number, isDone: boolean): void {
+    this.running.delete(n)
+    if (isDone) this.done.set(n, (this.done.get(n) ?? 0) + 1)
+  }
+
+  readonly handler = Work.toLayer(({ fails, millis, n }) =>
+    Effect.gen({ self: this }, function*() {
+      this.enter(n, yield* Clock.currentTimeMillis)
+      yield* Effect.sleep(Duration.millis(millis))
+      const attempt = (yield* JobWorker.CurrentJob)!.attempt
+      if (attempt <= fails) return yield* Effect.fail("not yet")
+    }).pipe(Effect.onExit((exit) => Effect.sync(() => this.leave(n, Exit.isSuccess(exit)))))
+  )
+}
+
+const worker = (log: Log, faults: Faults) =>
+  JobWorker.layer({ concurrency: 4, prefetch: 0, lease: 300, gracePeriod: 50 }).pipe(
+    Layer.provide(Layer.mergeAll(log.handler, JobRunner.layerLocal)),
+    Layer.provide(Scheduler.layer({ maxParallelism: 100 })),
+    Layer.provide(faults.layer)
+  )
+
+const store = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer({
+  tagLimits: limits,
+  queues: { default: weights, bounded: { maxQueued: 5 } }
+})))
+
+const quietly = Effect.provide(Logger.layer([]))
+
+/** Many put in, many take out, and all that can happen happens meanwhile. */
+const storm = (seed: number, isFaulty: boolean) =>
+  Effect.gen(function*() {
+    const random = Random.make(seed)
+    const log = new Log()
+    const context = yield* Effect.context<JobStore>()
+    const jobStore = Context.get(context, JobStore)
+    const ids = new Map<number, string>()
+    const cancelled = new Set<number>()
+    let next = 0
+    const put = Effect.gen(function*() {
+      const batch = Array.from({ length: random.int(1, 6) }, () => {
+        const n = next++
+        const demand = {
+          tags: random.some(["a", "b"], 0.4),
+          key: random.pick(["x", "y", `${n}`]),
+          weight: random.int(1, 2)
+        }
+        log.demands.set(n, demand)
+        return { n, demand }
+      })
+      for (const { demand, n } of batch) {
+        const { id } = yield* Work.enqueue(
+          { n, millis: random.pick([0, 0, 1, 5, 40]), fails: random.pick([0, 0, 0, 1, 2]) },
+          {
+            ...demand,
+            priority: random.pick(["high", "normal", "low"] as const),
+            delay: random.pick([0, 0, 7, 90]),
+            queue: "default"
+          }
+        )
+        ids.set(n, id)
+      }
+    })
+    const workers: Array<readonly [Scope.Closeable, Faults]> = []
+    const hire = Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const faults = new Faults()
+      yield* Layer.buildWithScope(Layer.fresh(worker(log, faults)), scope)
+      workers.push([scope, faults])
+    })
+    yield* hire
+    const stops: Array<Fiber.Fiber<void>> = []
+    for (let step = 0; step < 60; step++) {
+      const dice = random.next()
+      if (dice < 0.4) yield* put
+      else if (dice < 0.5 && workers.length < 4) yield* hire
+      else if (dice < 0.57 && workers.length > 0) {
+        const [scope] = workers.splice(random.int(0, workers.length - 1), 1)[0]!
+        stops.push(yield* Effect.forkDetach(Scope.close(scope, Exit.void)))
+      } else if (dice < 0.67 && ids.size > 0) {
+        const n = random.pick([...ids.keys()])
+        if (yield* jobStore.cancel(ids.get(n)!)) cancelled.add(n)
+      } else if (dice < 0.77 && isFaulty && workers.length > 0) {
+        const [, faults] = random.pick(workers)
+        const fault = random.pick([undefined, "before", "after"] as const)
+        if (random.chance(0.5)) faults.turn = fault
+        else faults.renew = fault
+      } else yield* TestClock.adjust(random.pick([0, 1, 3, 20, 150]))
+    }
+    for (const [, faults] of workers) faults.turn = faults.renew = undefined
+    if (workers.length === 0) yield* hire
+    for (let i = 0; i < 200 && (yield* left(jobStore)) > 0; i++) yield* TestClock.adjust(500)
+    assert.strictEqual(yield* left(jobStore), 0)
+    yield* Effect.forEach(workers, ([scope]) => Effect.forkDetach(Scope.close(scope, Exit.void))).pipe(
+      Effect.tap(() => TestClock.adjust(1000)),
+      Effect.flatMap((fibers) => Effect.forEach([...fibers, ...stops], Fiber.join))
+    )
+    assert.deepStrictEqual(log.wrong, [])
+    assert.strictEqual(log.running.size, 0)
+    assert.deepStrictEqual((yield* jobStore.limits).map(({ active }) => active), [0, 0])
+    assert.deepStrictEqual(yield* jobStore.workers, [])
+    for (const [n, id] of ids) {
+      const { state } = (yield* JobQueue.get(id).pipe(Effect.map((record) =>
+        record._tag === "Some" ? record.value : undefined
+      )))!
+      const done = log.done.get(n) ?? 0
+      const problem = `${n} is ${state}, and was done ${done} times`
+      if (state === "Succeeded") assert.isAtLeast(done, 1, problem)
+      // Only what ended with the lease of its worker is done again.
+      if (!isFaulty) assert.isAtMost(done, 1, problem)
+      if (state === "Cancelled") assert.isTrue(cancelled.has(n), problem)
+      else assert.strictEqual(state, "Succeeded", problem)
+    }
+  })
+
+const left = (jobStore: JobStore["Service"]) =>
+  Effect.map(
+    jobStore.counts,
+    (counts) => counts.reduce((sum, { active, scheduled, waiting }) => sum + active + scheduled + waiting, 0)
+  )
+
+describe("JobStoreMemory with workers", () => {
+  for (const isFaulty of [false, true]) {
+    it.effect(
+      `a storm ${isFaulty ? "with a store that comes and goes " : ""}loses nothing and exceeds nothing`,
+      () =>
+        Effect.forEach(
+          Array.from({ length: Number(process.env["STORMS"] ?? 15) }, (_, i) => SEED + i),
+          (seed) =>
+            storm(seed, isFaulty).pipe(
+              Effect.provide(store),
+              leakGuard,
+              Effect.catchDefect((cause) => Effect.die(new Error(`SEED=${seed} STORMS=1: ${cause}`, { cause })))
+            ),
+          { discard: true }
+        ).pipe(quietly),
+      60_000
+    )
+  }
+
+  it.effect("a worker that is full sleeps, though something comes due", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      let reads = 0
+      const counting: Clock.Clock = Object.assign(Object.create(clock), {
+        monotonicTimeNanosUnsafe: () => {
+          reads++
+          return clock.monotonicTimeNanosUnsafe()
+        }
+      })
+      const Long = Job.make("long")
+      const full = JobWorker.layer({ concurrency: 1, lease: "1 hour" }).pipe(
+        Layer.provide(Layer.mergeAll(Long.toLayer(() => Effect.sleep("10 seconds")), JobRunner.layerLocal)),
+        Layer.provide(Scheduler.layer({ maxParallelism: 1 })),
+        Layer.provide(Layer.succeed(Clock.Clock, counting))
+      )
+      yield* Effect.gen(function*() {
+        yield* Long.enqueue(undefined)
+        yield* Long.enqueue(undefined, { delay: "1 second" })
+        yield* TestClock.adjust("9 seconds")
+        assert.isBelow(reads, 100)
+        yield* TestClock.adjust("11 seconds")
+        assert.strictEqual(yield* left(yield* JobStore), 0)
+      }).pipe(Effect.provide(full))
+    }).pipe(Effect.provide(store), quietly))
 })

@@ -35,6 +35,10 @@ export class Queue {
     return this.count.Scheduled + this.count.Waiting
   }
 
+  get isFull(): boolean {
+    return typeof this.settings.maxQueued === "number" && this.queued >= this.settings.maxQueued
+  }
+
   /** What is given is set, what is left out stays. */
   set(settings: QueueSettings, ifAbsent: boolean): void {
     const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))

@@ -78,6 +78,8 @@ export class MemoryStore {
   private readonly listeners = new Set<() => void>()
   /** A turn might find something that was not there before. */
   private hasNews = false
+  /** A queue that was full may not be: who waits to put something in listens too. */
+  private hasRoom = false
 
   constructor(retention: Retention) {
     this.retention = retention
@@ -94,8 +96,8 @@ export class MemoryStore {
 
   /** Tells what is new, once all is as it should be. */
   announce(): void {
-    if (!this.hasNews) return
-    this.hasNews = false
+    if (!this.hasNews && !this.hasRoom) return
+    this.hasNews = this.hasRoom = false
     for (const listener of [...this.listeners]) listener()
   }
 
@@ -461,6 +463,7 @@ export class MemoryStore {
   private leaveState(job: Job): void {
     const { queue: name, tags } = job.asked
     const queue = this.queueOf(name)
+    this.hasRoom ||= queue.isFull
     queue.count[job.state]--
     if (job.expiring !== undefined) this.expiring.remove(job.expiring)
     job.expiring = undefined
