@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { JobStore, type NewJob, type Turn } from "../src/queue/JobStore.ts"
 import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
+import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
 import * as Postgres from "./suites/Postgres.ts"
 
 const job = (options: Partial<NewJob> = {}): NewJob => ({
@@ -170,4 +171,23 @@ describe("JobStorePostgres", () => {
       yield* Effect.sleep(300)
       yield* hears
     }).pipe(Effect.scoped))
+})
+
+const shared = Postgres.client({ maxConnections: 5 })
+const schemas = new Map<string, string>()
+
+jobStoreSuite("JobStorePostgres", {
+  layer: (place, options) => {
+    const isNew = !schemas.has(place)
+    const schema = schemas.get(place) ?? Postgres.freshSchema()
+    schemas.set(place, schema)
+    return Layer.effect(
+      JobStore,
+      Effect.tap(JobStorePostgres.make({ ...options, schema }), () => isNew ? Postgres.holdClock(schema) : Effect.void)
+    ).pipe(Layer.provide(shared))
+  },
+  advance: (millis, place) => Effect.provide(Postgres.advance(schemas.get(place)!, millis), shared),
+  durable: true,
+  realTime: true,
+  rounds: 15
 })

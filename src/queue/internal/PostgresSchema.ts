@@ -48,18 +48,5 @@ export const migrationLock = (schema: string): string => `hashtext(${literal(`ta
 
 export { quote }
 
-/** A text of ours in statements: each ends with a semicolon at the end of a line, outside of a function's body. */
-export const statements = (sql: string): ReadonlyArray<string> => {
-  const all: Array<string> = []
-  let one = ""
-  let isInBody = false
-  for (const line of sql.split("\n")) {
-    if (line.split("$$").length % 2 === 0) isInBody = !isInBody
-    one += `${line}\n`
-    if (!isInBody && line.endsWith(";")) {
-      all.push(one)
-      one = ""
-    }
-  }
-  return all
-}
+/** All of it as one statement. */
+export const atOnce = (sql: string): string => `do $migration$ begin\n${sql}\nend $migration$`

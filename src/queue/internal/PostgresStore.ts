@@ -181,9 +181,7 @@ const migrate = (pg: PgClient.PgClient, schema: string): Effect.Effect<void, Sql
   return Effect.flatMap(missing, (some) =>
     some.length === 0 ? Effect.void : pg.withTransaction(Effect.gen(function*() {
       yield* pg.unsafe(`select pg_advisory_xact_lock(${Schema.migrationLock(schema)}, 0)`).values
-      yield* Effect.forEach(Schema.statements(Schema.preamble(schema)), (text) => pg.unsafe(text).valuesUnprepared)
-      for (const { sql } of yield* missing) {
-        yield* Effect.forEach(Schema.statements(sql), (text) => pg.unsafe(text).valuesUnprepared)
-      }
+      yield* pg.unsafe(Schema.atOnce(Schema.preamble(schema))).valuesUnprepared
+      for (const { sql } of yield* missing) yield* pg.unsafe(Schema.atOnce(sql)).valuesUnprepared
     })))
 }

@@ -81,7 +81,7 @@ begin
     perform ${s}.bury(_job, 5, null, _now, _keep);
   else
     update ${s}.job set state = case when _after > 0 then 0 else 1 end, worker = null, attempt = _job.attempt, crashes = _job.crashes,
-      errors = _job.errors, due = coalesce(_now + greatest(_after, 0), due) where seq = _job.seq;
+      errors = _job.errors, due = case when _after is null then due else _now + greatest(_after, 0) end where seq = _job.seq;
   end if;
 end $$;
 
