@@ -35,11 +35,10 @@ create function ${s}.notify(_what text) returns void language sql as $$
 $$;
 
 -- The keys of a queue share it from its first job with a key on.
-create function ${s}.mark_keyed(_queues text[]) returns void language plpgsql as $$
+create function ${s}.mark_keyed(_queue text) returns void language plpgsql as $$
 begin
-  insert into ${s}.queue(name, keyed) select q, true from unnest(_queues) q order by 1
-    on conflict (name) do update set keyed = true;
-  update ${s}.job set ranked = true where queue = any(_queues) and not ranked;
+  insert into ${s}.queue(name, keyed) values (_queue, true) on conflict (name) do update set keyed = true;
+  update ${s}.job set ranked = true where queue = _queue and not ranked;
 end $$;
 
 create function ${s}.id_of(_id text, _seq bigint) returns text language sql immutable parallel safe as $$
@@ -71,19 +70,10 @@ create function ${s}.enqueue(
 declare
   _now double precision := ${s}.clock();
   _epoch int := (select epoch from ${s}.config);
-  _limited text[];
-  _keyed text[];
-  _news int;
 begin
-  if _key is not null then
-    select array_agg(distinct x.queue) into _keyed
-      from unnest(_shape, _key) j(shape, key) join (select i - 1 i, v->>0 queue from jsonb_array_elements(_shapes) with ordinality e(v, i)) x on x.i = j.shape
-      left join ${s}.queue q on q.name = x.queue
-      where j.key is not null and not coalesce(q.keyed, false);
-    if _keyed is not null then perform ${s}.mark_keyed(_keyed); end if;
-  end if;
   if _id is not null or _unique_key is not null or (select numeric_ids from ${s}.config)
     or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
+    or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true))
   then
     return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
     return;
@@ -123,7 +113,7 @@ begin
   perform ${s}.notify('');
 end $$;
 
--- One by one: what has an id, a unique key, or a queue with a bound.
+-- One by one: what has an id, a unique key, a queue with a bound, or the first key of its queue.
 create function ${s}.enqueue_each(
   _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
   _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
@@ -143,6 +133,7 @@ declare
   _n bigint;
   _grown text[] := '{}';
   _numeric boolean;
+  _keyed text[] := '{}';
 begin
   begin
     -- Whoever puts something in a bounded queue waits for those who did and have not committed: the bound is exact.
@@ -191,6 +182,13 @@ begin
         if _n is null and x.given ~ '^[1-9][0-9]{0,17}$' then _n := ${s}.find(x.given); end if;
         if _n is not null then raise exception using errcode = 'TL003', message = x.given, detail = x.given; end if;
       end if;
+      if x.keyed or x.queue = any(_keyed) then
+        x.keyed := true;
+      elsif x.key is not null then
+        perform ${s}.mark_keyed(x.queue);
+        _keyed := _keyed || x.queue;
+        x.keyed := true;
+      end if;
       _new.line := x.line; _new.epoch := x.epoch; _new.limited := x.limited; _new.ranked := x.keyed; _new.bounded := x.bounded;
       _new.priority := x.priority; _new.weight := x.weight; _new.max_crashes := x.max_crashes; _new.once := x.once;
       _new.name := x.name; _new.queue := x.queue; _new.tags := x.tags; _new.key := x.key; _new.payload := x.payload; _new.trace := x.trace;
@@ -231,7 +229,7 @@ begin
           delete from ${s}.taken t where t.key = x.unique_key;
         else
           -- Two at once: the second waits for the first here, and finds the key taken.
-          insert into ${s}.taken(key, job, kind, until) values (x.unique_key, _n, _new.unique_while, case when _new.unique_while = 3 then _now + x.unique_while end)
+          insert into ${s}.taken(key, job, kind, until) values (x.unique_key, _n, _new.unique_while, case when _new.unique_while = 3 then case _what when 'replaced' then _other.enqueued else _now end + x.unique_while end)
             on conflict (key) do update set job = excluded.job, kind = excluded.kind, until = excluded.until
               where taken.job is not distinct from coalesce(_taken.job, excluded.job);
           if not found then raise exception using errcode = 'TL001'; end if;
@@ -264,12 +262,12 @@ declare
   m int := 0;
 begin
   with d as materialized (
-    select seq from ${s}.job where state = 0 and due <= _now and not (ranked and rank is null) order by due, seq limit 1000 for update skip locked
+    select seq from ${s}.job where state = 0 and due <= _now and not ranked order by due, seq limit 1000 for update skip locked
   )
   update ${s}.job j set state = 1, rank = coalesce(rank, 0) from d where j.seq = d.seq;
   get diagnostics n = row_count;
-  for _job in select seq, queue, key from ${s}.job where state = 0 and due <= _now and ranked and rank is null order by due, seq limit 1000 for update skip locked loop
-    update ${s}.job set state = 1, rank = ${s}.rank_of(_job.queue, _job.key) where seq = _job.seq;
+  for _job in select seq, queue, key from ${s}.job where state = 0 and due <= _now and ranked order by due, seq limit 1000 for update skip locked loop
+    update ${s}.job set state = 1, rank = coalesce(rank, ${s}.rank_of(_job.queue, _job.key)) where seq = _job.seq;
     m := m + 1;
   end loop;
   return greatest(n, m);

@@ -84,22 +84,29 @@ end $$;
 
 create function ${s}.redrive(_ids text[], _queue text, _name text, _reason text) returns int language plpgsql as $$
 declare
-  n int;
   _now double precision := ${s}.clock();
+  _seqs bigint[];
+  j record;
 begin
   with e as (
     delete from ${s}.ended where state = 4 and (_ids is null or seq in (select ${s}.find(i) from unnest(_ids) i))
       and (_queue is null or queue = _queue) and (_name is null or name = _name) and (_reason is null or reason = _reason)
     returning *
+  ), i as (
+    insert into ${s}.job(seq, line, priority, rank, due, enqueued, claimed, epoch, weight, token, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, key, payload, id, trace, errors)
+      overriding system value
+      select e.seq, p.line, e.priority, case when q.keyed then e.rank else coalesce(e.rank, 0) end, _now, e.enqueued, e.claimed, p.epoch, e.weight, e.token,
+        e.max_crashes, case when q.keyed then 0 else 1 end, p.limited, coalesce(q.keyed, false), coalesce(q.is_bounded, false), e.once, e.name,
+        e.queue, e.tags, e.key, e.payload, e.id, e.trace, e.errors
+      from e left join ${s}.queue q on q.name = e.queue cross join lateral ${s}.place(e.queue, e.tags, e.key, e.weight) p
+      returning seq
   )
-  insert into ${s}.job(seq, line, priority, rank, due, enqueued, claimed, epoch, weight, token, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, key, payload, id, trace, errors)
-    overriding system value
-    select e.seq, p.line, e.priority, coalesce(e.rank, case when q.keyed then ${s}.rank_of(e.queue, e.key) else 0 end), _now, e.enqueued, e.claimed, p.epoch, e.weight, e.token,
-      e.max_crashes, 1, p.limited, coalesce(q.keyed, false), coalesce(q.is_bounded, false), e.once, e.name, e.queue, e.tags, e.key, e.payload, e.id, e.trace, e.errors
-    from e left join ${s}.queue q on q.name = e.queue cross join lateral ${s}.place(e.queue, e.tags, e.key, e.weight) p order by e.seq;
-  get diagnostics n = row_count;
-  if n > 0 then perform ${s}.notify(''); end if;
-  return n;
+  select array_agg(seq) into _seqs from i;
+  for j in select seq, queue, key from ${s}.job where seq = any(_seqs) and state = 0 order by seq loop
+    update ${s}.job set state = 1, rank = coalesce(rank, ${s}.rank_of(j.queue, j.key)) where seq = j.seq;
+  end loop;
+  if _seqs is not null then perform ${s}.notify(''); end if;
+  return coalesce(cardinality(_seqs), 0);
 end $$;
 
 -- One batch of what has been kept long enough.

@@ -113,17 +113,16 @@ export const enqueued = (
 
 /** `given`: ids that look as if they were not. */
 export const turnParams = (
-  { ends, filter, holds, want, worker }: Turn,
+  { ends, epoch = 0, filter, holds, want, worker }: Turn,
   keep: ReadonlyArray<number>,
   given: ReadonlySet<string>
 ): ReadonlyArray<unknown> => {
-  const seen = new Set<string>()
+  // Of two ends of one job the first that fits is the one that counts: they are looked at one by one.
+  const isPlain = new Set(ends.map(({ id }) => id)).size === ends.length
   const ok: Array<Extract<End, { _tag: "Succeeded" }>> = []
-  const other: Array<Exclude<End, { _tag: "Succeeded" }>> = []
+  const other: Array<End> = []
   for (const end of ends) {
-    if (seen.has(end.id)) continue
-    seen.add(end.id)
-    if (end._tag === "Succeeded") ok.push(end)
+    if (isPlain && end._tag === "Succeeded") ok.push(end)
     else other.push(end)
   }
   const asGiven = (id: string): boolean => !isSeq(id) || given.has(id)
@@ -134,6 +133,7 @@ export const turnParams = (
     ] as const
   return [
     workerId(worker),
+    float(epoch),
     ...ids(ok),
     ints(ok.map(({ token }) => token)),
     texts(column(ok, ({ result }) => result)),
@@ -141,7 +141,7 @@ export const turnParams = (
     ints(other.map(({ token }) => token)),
     texts(other.map(({ _tag }) => _tag)),
     floats(other.map((end) => end._tag === "Retry" ? end.after : null)),
-    texts(other.map((end) => end._tag === "Dead" ? end.reason : null)),
+    texts(other.map((end) => end._tag === "Dead" ? end.reason : end._tag === "Succeeded" ? end.result ?? null : null)),
     texts(other.map((end) => "error" in end && end.error !== undefined ? JSON.stringify(end.error) : null)),
     texts(holds),
     PgTypes.int4(want),
@@ -157,17 +157,14 @@ export const turnParams = (
 // ─── what comes back
 
 /** `undefined`: the lease has ended. */
-export const turned = (rows: Rows, { ends }: Turn, given: Set<string>): Turned | undefined => {
+export const turned = (rows: Rows, given: Set<string>): Turned | undefined => {
   const last = rows[rows.length - 1]!
   if (!last[20]) return undefined
   const order = rows.slice(0, -1).sort((a, b) => a[7] - b[7] || a[15] - b[15] || a[16] - b[16])
   for (const [id, , , , , , , , , , , , , , , , seq] of order) if (isSeq(id) && Number(id) !== seq) given.add(id)
-  const refused: Array<string> = last[17] ?? []
-  const ids = new Set<string>()
-  const doubles = ends.map(({ id }) => id).filter((id) => ids.has(id) || !ids.add(id))
   return {
     jobs: order.map(claimed),
-    refused: doubles.length === 0 ? refused : [...refused, ...doubles],
+    refused: last[17] ?? [],
     cancelled: last[18] ?? [],
     next: last[19] ?? undefined
   }

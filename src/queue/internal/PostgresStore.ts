@@ -49,7 +49,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
   const given = new Set<string>()
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
-  const turnText = `select * from ${s}.turn(${Rows.placeholders(20)})`
+  const turnText = `select * from ${s}.turn(${Rows.placeholders(21)})`
 
   const store: Store = {
     kind,
@@ -91,7 +91,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
           () => Effect.fail(new LeaseEndedError({ worker: turn.worker }))
         ),
         (rows) => {
-          const turned = Rows.turned(rows, turn, given)
+          const turned = Rows.turned(rows, given)
           return turned === undefined
             ? Effect.fail(new LeaseEndedError({ worker: turn.worker }))
             : Effect.succeed(turned)

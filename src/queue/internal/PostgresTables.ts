@@ -93,7 +93,8 @@ create table ${s}.worker(
   name text not null,
   lasts double precision not null,
   joined double precision not null,
-  expires double precision not null
+  expires double precision not null,
+  epoch double precision not null default 0
 ) with (fillfactor = 50);
 
 create table ${s}.taken(
@@ -129,6 +130,7 @@ create table ${s}.tag_limit(
   rates jsonb not null default '[]',
   paused_until double precision
 );
+create index tag_limit_paused on ${s}.tag_limit(paused_until) where paused_until is not null;
 
 -- The credit of the token buckets of a tag, as of a time.
 create table ${s}.bucket(

@@ -8,28 +8,44 @@ import { literal } from "./PostgresEnqueue.ts"
 
 const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
 
-const claimed =
-  `coalesce(id, seq::text), token, name, payload, queue, tags, key, priority, weight, once, attempt, errors, enqueued, due, trace, rank, seq::float8`
+const columns = "id seq token name payload queue tags key priority weight once attempt errors enqueued due trace rank"
+  .split(" ")
 
-/** A claim of what a query finds: with what it frees, and how far fairness got. */
-const claim = (s: string, found: string) => `
-    return query with u as (
-      update ${s}.job j set state = 2, worker = _worker, token = token + 1, attempt = attempt + 1, claimed = _now
-      where ${found}
-      returning j.*
-    ), freed as (
-      delete from ${s}.taken t using u where u.unique_while = 1 and t.key = u.unique_key and t.job = u.seq
-    ), further as (
-      insert into ${s}.served(queue, rank)
-        select queue, max(rank) from u where ranked group by queue
-        having max(rank) > coalesce((select v.rank from ${s}.served v where v.queue = u.queue order by v.rank desc limit 1), 0)
-      returning queue, rank
-    ), before as (
-      delete from ${s}.served v using further f where v.ctid = (select b.ctid from ${s}.served b where b.queue = f.queue and b.rank < f.rank order by b.rank desc limit 1)
-    )
-    select ${claimed}, null::text[], null::text[], null::float8, null::boolean from u;
-    get diagnostics _n = row_count;
-    _got := _got + _n;`
+/** As `turn` returns them. */
+const claimed = (of: string): string =>
+  `coalesce(${of}.id, ${of}.seq::text), ${
+    columns.slice(2).map((column) => `${of}.${column}`).join(", ")
+  }, ${of}.seq::float8,
+      null::text[], null::text[], null::float8, null::boolean`
+
+/** A claim of what a query finds; where there are unique keys or fairness, with what it frees and how far that got. */
+const claim = (s: string, found: string): string => {
+  const update =
+    `update ${s}.job j set state = 2, worker = _worker, token = j.token + 1, attempt = j.attempt + 1, claimed = _now
+          where ${found}`
+  return `
+      if _is_plain then
+        return query ${update}
+          returning ${claimed("j")};
+      else
+        return query with u as (
+          ${update} returning j.*
+        ), freed as (
+          delete from ${s}.taken t using u where u.unique_while = 1 and t.key = u.unique_key and t.job = u.seq
+        ), further as (
+          insert into ${s}.served(queue, rank)
+            select queue, max(rank) from u where ranked group by queue
+            having max(rank) > coalesce((select v.rank from ${s}.served v where v.queue = u.queue order by v.rank desc limit 1), 0)
+          returning queue, rank
+        ), before as (
+          delete from ${s}.served v using further f
+            where v.ctid = (select b.ctid from ${s}.served b where b.queue = f.queue and b.rank < f.rank order by b.rank desc limit 1)
+        )
+        select ${claimed("u")} from u;
+      end if;
+      get diagnostics _n = row_count;
+      _got := _got + _n;`
+}
 
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
@@ -47,7 +63,7 @@ create type ${s}.head as (
 -- The slots of a tag (kind 0), one of its rates (1), its pause (2), the slots of a key in its queue (3). A weight costs its least with burst, times
 -- per: rates count in credit, so that whole numbers stay whole.
 create type ${s}.resource as (
-  name text, kind int, free double precision, burst double precision, per double precision, count double precision, until double precision
+  name text, kind int, free double precision, burst double precision, per double precision, count double precision
 );
 -- A line to claim from: which resources it needs, by index, and how many of it can be had at most.
 create type ${s}.lane as (
@@ -61,16 +77,17 @@ create function ${s}.lease_end(_expires double precision, _lasts double precisio
     (select backend_start from pg_stat_activity where backend_type = 'checkpointer' limit 1))) * 1000) + _lasts)
 $$;
 
--- Ends a job for good.
-create function ${s}.bury(_job ${s}.job, _state int, _reason text, _now double precision, _keep double precision[]) returns void language plpgsql as $$
+-- Ends a job for good: with its reason, or its result.
+create function ${s}.bury(_job ${s}.job, _state int, _detail text, _now double precision, _keep double precision[]) returns void language plpgsql as $$
 begin
   delete from ${s}.job where seq = _job.seq;
   if _job.unique_key is not null then
     delete from ${s}.taken t where t.key = _job.unique_key and t.job = _job.seq and t.kind < 3;
   end if;
   if _keep[_state - 2] > 0 then
-    insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, reason)
-      values (_job.seq, _job.priority, _job.rank, _job.due, _job.enqueued, _job.expires, _job.claimed, _now, _job.weight, _job.token, _job.attempt, _job.crashes, _job.max_crashes, _state, _job.once, _job.name, _job.queue, _job.tags, _job.key, _job.payload, _job.id, _job.trace, _job.errors, _reason);
+    insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, reason, result)
+      values (_job.seq, _job.priority, _job.rank, _job.due, _job.enqueued, _job.expires, _job.claimed, _now, _job.weight, _job.token, _job.attempt, _job.crashes, _job.max_crashes, _state, _job.once, _job.name, _job.queue, _job.tags, _job.key, _job.payload, _job.id, _job.trace, _job.errors,
+        case when _state > 3 then _detail end, case when _state = 3 then _detail end);
   end if;
 end $$;
 
@@ -182,16 +199,16 @@ create function ${s}.resources(_heads ${s}.head[], _now double precision) return
       join ${s}.tag_limit l on l.tag = t.tag left join used on used.tag = l.tag
       left join lateral (select credit, at from ${s}.bucket b where b.tag = l.tag order by n desc limit 1) b on true
   )
-  select array_agg((name, kind, free, burst, per, count, until)::${s}.resource order by kind, name, i) from (
-    select tag as name, 0 kind, "limit" - used free, 'infinity'::float8 burst, 1::float8 per, null::float8 count, null::float8 until, 0 i
+  select array_agg((name, kind, free, burst, per, count)::${s}.resource order by kind, name, i) from (
+    select tag as name, 0 kind, "limit" - used free, 'infinity'::float8 burst, 1::float8 per, null::float8 count, 0 i
       from l where enabled and "limit" is not null
     union all
-    select tag, 1, ${s}.credit_of(r, credit[i], at, _now), (r->>'burst')::float8, (r->>'per')::float8, (r->>'count')::float8, null, i
+    select tag, 1, ${s}.credit_of(r, credit[i], at, _now), (r->>'burst')::float8, (r->>'per')::float8, (r->>'count')::float8, i
       from l cross join jsonb_array_elements(rates) with ordinality e(r, i) where enabled
     union all
-    select tag, 2, '-infinity', 'infinity', 1, null, paused_until, 0 from l where paused_until > _now
+    select tag, 2, '-infinity', 'infinity', 1, null, 0 from l where paused_until > _now
     union all
-    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(a.w, 0), 'infinity', 1, null, null, 0
+    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(a.w, 0), 'infinity', 1, null, 0
       from (select distinct queue, key from h where key is not null) k
         join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
         left join (select queue, key, sum(w) w from a group by queue, key) a on a.queue = k.queue and a.key = k.key
@@ -217,17 +234,14 @@ create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) retur
   from h left join n on n.line = h.line
 $$;
 
--- In how many milliseconds time alone lets something of these lines start.
-create function ${s}.ready_in(_lanes ${s}.lane[], _resources ${s}.resource[], _free double precision[], _now double precision)
+-- In how many milliseconds rates let something of these lines start.
+create function ${s}.ready_in(_lanes ${s}.lane[], _resources ${s}.resource[], _free double precision[])
 returns double precision language sql immutable set enable_nestloop = off as $$
   select min(ready) from (
-    select max(case x.kind
-        when 1 then ceil((least(l.weight, x.burst) * x.per - x.free) / x.count)
-        when 2 then x.until - _now
-        else 0 end) ready,
-      bool_or(x.kind in (0, 3) and x.free < l.weight) stuck
+    select max(case when x.kind = 1 then ceil((least(l.weight, x.burst) * x.per - x.free) / x.count) else 0 end) ready,
+      bool_or(x.kind <> 1 and x.free < l.weight) stuck
     from unnest(_lanes) l cross join unnest(l.needs) n(i)
-      join (select r.kind, r.burst, r.per, r.count, r.until, f.free, r.i
+      join (select r.kind, r.burst, r.per, r.count, f.free, r.i
         from (select *, ordinality i from unnest(_resources) with ordinality) r
           join (select free, i from unnest(_free) with ordinality f(free, i)) f on f.i = r.i) x on x.i = n.i
     group by l.line
@@ -235,9 +249,9 @@ returns double precision language sql immutable set enable_nestloop = off as $$
 $$;
 
 create function ${s}.turn(
-  _worker bigint,
+  _worker bigint, _turns double precision,
   _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
-  _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_reason text[], _end_error text[],
+  _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
   _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[]
 ) returns table(
   id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
@@ -270,6 +284,8 @@ declare
   _per double precision[];
   _used boolean[];
   _counts int[];
+  _lines bigint[];
+  _is_plain boolean;
   _picks bigint[] := '{}';
   _picked int := 0;
   _fits boolean;
@@ -285,8 +301,13 @@ declare
 begin
   perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
   select * into w from ${s}.worker x where x.id = _worker for key share;
+  -- The first after turns without an answer waits for those that are still under way; what comes after it is too late.
+  if w.epoch < _turns then
+    select * into w from ${s}.worker x where x.id = _worker for update;
+    update ${s}.worker x set epoch = greatest(x.epoch, _turns) where x.id = _worker;
+  end if;
   _now := ${s}.clock();
-  if not found or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then
+  if w.id is null or w.epoch > _turns or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then
     return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
       null::text[], null::text[], null::float8, false;
     return;
@@ -299,7 +320,7 @@ begin
     end if;
     with e as materialized (select * from unnest(_ok, _ok_token, _ok_result) e(seq, token, result)),
     gone as (
-      delete from ${s}.job g using e where g.seq = e.seq and g.token = e.token and g.worker = _worker and g.state = 2 returning g.*, e.result
+      delete from ${s}.job g using e where g.seq = e.seq and g.token = e.token and g.worker + 0 = _worker and g.state + 0 = 2 returning g.*, e.result
     ), kept as (
       insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, result)
         select seq, priority, rank, due, enqueued, expires, claimed, _now, weight, token, attempt, crashes, max_crashes, 3, once, name, queue, tags, key, payload, id, trace, errors, result
@@ -314,7 +335,7 @@ begin
     end if;
   end if;
   if _end is not null then
-    for e in select * from unnest(_end, _end_id, _end_token, _end_kind, _end_after, _end_reason, _end_error) with ordinality u(seq, id, token, kind, after, reason, error, o) order by o loop
+    for e in select * from unnest(_end, _end_id, _end_token, _end_kind, _end_after, _end_detail, _end_error) with ordinality u(seq, id, token, kind, after, detail, error, o) order by o loop
       if e.id is not null then
         select * into j from ${s}.job g where g.id = e.id for update;
       else
@@ -335,7 +356,7 @@ begin
         perform ${s}.put_back(j, e.after, _now, _keep);
         _news := _news or e.after <= 0;
       else
-        perform ${s}.bury(j, case e.kind when 'Dead' then 4 else 5 end, e.reason, _now, _keep);
+        perform ${s}.bury(j, case e.kind when 'Succeeded' then 3 when 'Dead' then 4 else 5 end, e.detail, _now, _keep);
       end if;
     end loop;
   end if;
@@ -370,10 +391,10 @@ begin
       if w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now then raise exception using errcode = 'TL005'; end if;
       _resources := coalesce(${s}.resources(_heads, _now), '{}');
     end if;
+    _is_plain := not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed);
     if _resources is null and cardinality(_heads) = 1 then
-      _line := (_heads[1]).line;
-      _most := _want;
-${claim(s, free(s))}
+      _lines := array[(_heads[1]).line];
+      _counts := array[_want];
     elsif cardinality(_heads) > 0 then
       _lanes := ${s}.lanes(_heads, _resources);
       _open := array(select l from unnest(_lanes) l where l.is_open);
@@ -422,39 +443,39 @@ ${claim(s, free(s))}
         exit when _m = cardinality(_open);
         _m := least(_m * 4, cardinality(_open));
       end loop;
-      if _picks <> '{}' then
-${claim(s, "j.seq = any(_picks) and j.state = 1")}
-      end if;
-      for i in 1..cardinality(_open) loop
-        continue when _counts[i] = 0;
-        _line := (_open[i]).line;
-        _most := _counts[i];
-${claim(s, free(s))}
-      end loop;
-      -- What others had their hands on is made up for by what comes next.
-      if _got < _picked then
-        for i in 1..cardinality(_open) loop
-          continue when _counts[i] = 0 or _got >= _picked;
-          _line := (_open[i]).line;
-          _most := _picked - _got;
-${claim(s, free(s))}
-        end loop;
-      end if;
+      _lines := array(select l.line from unnest(_open) with ordinality l order by l.ordinality);
       insert into ${s}.bucket(tag, at, credit)
         select x.name, _now, array_agg(_free[x.i] order by x.i) from (select *, ordinality i from unnest(_resources) with ordinality) x
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
-      if _got < _want then _next := ${s}.ready_in(_lanes, _resources, _free, _now); end if;
     end if;
+    if _picks <> '{}' then${claim(s, "j.seq = any(_picks) and j.state + 0 = 1")}
+    end if;
+    for i in 1..coalesce(cardinality(_lines), 0) loop
+      continue when _counts[i] = 0;
+      _line := _lines[i];
+      _most := _counts[i];${claim(s, free(s))}
+    end loop;
+    -- What others had their hands on is made up for by what comes next.
+    if _got < _picked then
+      for i in 1..cardinality(_lines) loop
+        continue when _counts[i] = 0;
+        exit when _got >= _picked;
+        _line := _lines[i];
+        _most := _picked - _got;${claim(s, free(s))}
+      end loop;
+    end if;
+    if _resources is not null and _got < _want then _next := ${s}.ready_in(_lanes, _resources, _free); end if;
   end if;
 
   _cancelled := array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel);
-  if _more or (_want > 0 and _got >= _want) then
+  if _more or (_want > 0 and _got >= _want) or (_want = 0 and exists(select from ${s}.job g where g.state = 1)) then
     _next := 0;
   else
     _next := least(
       _next,
       (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1) - _now,
       (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1) - _now,
+      (select l.paused_until from ${s}.tag_limit l where l.paused_until > _now order by l.paused_until limit 1) - _now,
       (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
     );
     _next := case when _next < 'infinity' then greatest(_next, 0) end;
