@@ -181,10 +181,10 @@ jobStoreSuite("JobStorePostgres", {
     const isNew = !schemas.has(place)
     const schema = schemas.get(place) ?? Postgres.freshSchema()
     schemas.set(place, schema)
-    return Layer.effect(
-      JobStore,
-      Effect.tap(JobStorePostgres.make({ ...options, schema }), () => isNew ? Postgres.holdClock(schema) : Effect.void)
-    ).pipe(Layer.provide(shared))
+    return JobStorePostgres.layer({ ...options, schema }).pipe(
+      Layer.tap(() => isNew ? Postgres.holdClock(schema) : Effect.void),
+      Layer.provide(shared)
+    )
   },
   advance: (millis, place) => Effect.provide(Postgres.advance(schemas.get(place)!, millis), shared),
   durable: true,
