@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
@@ -21,6 +22,7 @@ import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
 import * as JobWorker from "../src/queue/JobWorker.ts"
 import { leakGuard } from "../src/testing/index.ts"
 import { Faults } from "./suites/FaultyStore.ts"
+import { quiet, turns } from "./suites/Quiet.ts"
 import * as Random from "./suites/Random.ts"
 
 jobStoreSuite("JobStoreMemory", {
@@ -175,11 +177,11 @@ class Log {
   )
 }
 
-const worker = (log: Log, faults: Faults) =>
+const worker = (log: Log, faults: Faults, isSlow: boolean) =>
   JobWorker.layer({ concurrency: 4, prefetch: 0, lease: 300, gracePeriod: 50 }).pipe(
     Layer.provide(Layer.mergeAll(log.handler, JobRunner.layerLocal)),
     Layer.provide(Scheduler.layer({ maxParallelism: 100 })),
-    Layer.provide(faults.layer)
+    Layer.provide(isSlow ? Layer.provide(faults.layer, slow) : faults.layer)
   )
 
 const store = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer({
@@ -188,6 +190,29 @@ const store = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer({
 })))
 
 const quietly = Effect.provide(Logger.layer([]))
+
+/** A store that takes its time to hear, and to answer. */
+const slow: Layer.Layer<JobStore, never, JobStore> = Layer.effect(
+  JobStore,
+  Effect.map(JobStore, (fast) => {
+    const late = <A, E>(effect: Effect.Effect<A, E>) => Effect.andThen(turns(2), Effect.tap(effect, () => turns(3)))
+    return {
+      ...fast,
+      join: (joining) => late(fast.join(joining)),
+      renew: (worker) => late(fast.renew(worker)),
+      turn: (turn) => late(fast.turn(turn)),
+      leave: (worker) => late(fast.leave(worker))
+    }
+  })
+)
+
+/** What is under way gets there before the clock moves on. */
+const pass = Effect.fnUntraced(function*(millis: number) {
+  for (let rest = millis; rest >= 0; rest -= 50) {
+    yield* quiet
+    yield* TestClock.adjust(Math.min(50, rest))
+  }
+})
 
 /** Many put in, many take out, and all that can happen happens meanwhile. */
 const storm = (seed: number, isFaulty: boolean) =>
@@ -227,7 +252,7 @@ const storm = (seed: number, isFaulty: boolean) =>
     const hire = Effect.gen(function*() {
       const scope = yield* Scope.make()
       const faults = new Faults()
-      yield* Layer.buildWithScope(Layer.fresh(worker(log, faults)), scope)
+      yield* Layer.buildWithScope(Layer.fresh(worker(log, faults, random.chance(0.5))), scope)
       workers.push([scope, faults])
     })
     yield* hire
@@ -247,14 +272,14 @@ const storm = (seed: number, isFaulty: boolean) =>
         const fault = random.pick([undefined, "before", "after"] as const)
         if (random.chance(0.5)) faults.turn = fault
         else faults.renew = fault
-      } else yield* TestClock.adjust(random.pick([0, 1, 3, 20, 150]))
+      } else yield* pass(random.pick([0, 1, 3, 20, 150]))
     }
     for (const [, faults] of workers) faults.turn = faults.renew = undefined
     if (workers.length === 0) yield* hire
-    for (let i = 0; i < 200 && (yield* left(jobStore)) > 0; i++) yield* TestClock.adjust(500)
+    for (let i = 0; i < 200 && (yield* left(jobStore)) > 0; i++) yield* pass(500)
     assert.strictEqual(yield* left(jobStore), 0)
     yield* Effect.forEach(workers, ([scope]) => Effect.forkDetach(Scope.close(scope, Exit.void))).pipe(
-      Effect.tap(() => TestClock.adjust(1000)),
+      Effect.tap(() => pass(1000)),
       Effect.flatMap((fibers) => Effect.forEach([...fibers, ...stops], Fiber.join))
     )
     assert.deepStrictEqual(log.wrong, [])
@@ -325,4 +350,69 @@ describe("JobStoreMemory with workers", () => {
         assert.strictEqual(yield* left(yield* JobStore), 0)
       }).pipe(Effect.provide(full))
     }).pipe(Effect.provide(store), quietly))
+
+  it.effect(
+    "cancelled and stopped at any two instants of its life, a job ends once and for all",
+    () =>
+      Effect.gen(function*() {
+        const outcomes = new Set<string>()
+        for (let cancelAt = 0; cancelAt < 60; cancelAt++) {
+          for (let stopAt = 0; stopAt < 30; stopAt += 1 + cancelAt % 3) {
+            outcomes.add(yield* life(cancelAt, stopAt).pipe(Effect.provide(store), leakGuard))
+          }
+        }
+        assert.deepStrictEqual([...outcomes].sort(), [
+          "Cancelled, begun 0, done 0",
+          "Cancelled, begun 1, done 0",
+          "Cancelled, begun 2, done 0",
+          "Succeeded, begun 1, done 1",
+          "Succeeded, begun 2, done 1"
+        ])
+      }).pipe(quietly),
+    60_000
+  )
 })
+
+/** Of a job that is cancelled in one turn of the dispatcher, and its worker stopped in another; then there is a second worker. */
+const life = (cancelAt: number, stopAt: number) =>
+  Effect.gen(function*() {
+    const jobStore = yield* JobStore
+    let begun = 0
+    let done = 0
+    const Brief = Job.make("brief")
+    const handler = Brief.toLayer(() =>
+      Effect.gen(function*() {
+        begun++
+        yield* turns(5)
+        done++
+      })
+    )
+    const hired = (scope: Scope.Scope) =>
+      Layer.buildWithScope(
+        JobWorker.layer().pipe(
+          Layer.provide(Layer.mergeAll(handler, JobRunner.layerLocal)),
+          Layer.provide(Scheduler.layer({ maxParallelism: 1 })),
+          Layer.provide(slow)
+        ),
+        scope
+      )
+    const [first, second] = [yield* Scope.make(), yield* Scope.make()]
+    yield* hired(first)
+    const { id } = yield* Brief.enqueue(undefined)
+    const succession = yield* Effect.forkChild(
+      turns(stopAt).pipe(Effect.andThen(Scope.close(first, Exit.void)), Effect.andThen(hired(second)))
+    )
+    yield* turns(cancelAt)
+    const wasCancelled = yield* jobStore.cancel(id)
+    yield* Fiber.join(succession)
+    yield* TestClock.adjust("1 second")
+    yield* Scope.close(second, Exit.void)
+    const { attempt, state } = yield* Effect.map(JobQueue.get(id), Option.getOrThrow)
+    const outcome = `${state}, begun ${begun}, done ${done}`
+    const problem = `cancelled at ${cancelAt}, stopped at ${stopAt}: ${outcome}, attempt ${attempt}`
+    assert.include(["Succeeded", "Cancelled"], state, problem)
+    // What had ended by then was not cancelled; what a stop gave back was no attempt.
+    if (!wasCancelled) assert.strictEqual(state, "Succeeded", problem)
+    assert.isAtMost(attempt, 1, problem)
+    return outcome
+  })
