@@ -5,6 +5,7 @@
  *     npm run bench -- limits                                       what limits add to a task
  *     npm run bench -- time                                         periodics and workers
  *     npm run bench -- threads                                      jobs on worker threads
+ *     npm run bench -- queue                                        durable jobs
  *     npm run bench -- core --bench=sync,backlog --rounds=9         benches by the start of their name
  *     npm run bench -- core --subject="tasklayer,p-queue"           subjects by their whole name
  *     npm run --silent bench -- core --json                         one object, for a program
@@ -19,6 +20,7 @@ import * as path from "node:path"
 import { parseArgs } from "node:util"
 import * as core from "./core.ts"
 import * as limits from "./limits.ts"
+import * as queue from "./queue.ts"
 import * as threads from "./threads.ts"
 import * as time from "./time.ts"
 
@@ -57,7 +59,8 @@ const suites = new Map<string, Suite>([
   ["core", core.suite],
   ["limits", limits.suite],
   ["time", time.suite],
-  ["threads", threads.suite]
+  ["threads", threads.suite],
+  ["queue", queue.suite]
 ])
 
 const root = path.join(import.meta.dirname, "..")

@@ -1,0 +1,68 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { Effect, Exit, Layer, Logger, ManagedRuntime, Redacted, Schema, Scope } from "effect"
+import { Job, JobRunner, Scheduler } from "../../src/index.ts"
+import {
+  JobLimits,
+  JobQueue,
+  type JobStore,
+  JobStorePostgres,
+  JobStoreSqlite,
+  JobWorker
+} from "../../src/queue/index.ts"
+import { chunks, concurrency, range, type Rival } from "./rival.ts"
+
+/** All three bind: nothing else limits how much is taken at once, and each key has as much as it may. */
+export interface Limits {
+  readonly keys: number
+}
+
+const Bench = Job.make("job", { payload: { n: Schema.Int } })
+const Tagged = Job.make("job", { payload: { n: Schema.Int }, tags: ["bench"] })
+
+type Store = Layer.Layer<JobStore.JobStore, unknown>
+
+/** Taken ahead, where that is allowed. */
+const prefetch = 1_000
+
+export const postgres = (url: string): Store =>
+  JobStorePostgres.layer().pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url) })), Layer.orDie)
+
+export const sqlite = (filename: string): Store => Layer.orDie(JobStoreSqlite.layer({ filename }))
+
+export const tasklayer = async (store: Store, limits?: Limits): Promise<Rival> => {
+  const runtime = ManagedRuntime.make(
+    JobQueue.layer().pipe(Layer.provideMerge(store), Layer.provideMerge(Logger.layer([])))
+  )
+  const job = limits === undefined ? Bench : Tagged
+  if (limits !== undefined) {
+    const active = prefetch / 2
+    await runtime.runPromise(Effect.all([
+      JobLimits.create("bench", { limit: active, rate: { count: 100_000, per: "1 second" } }),
+      JobQueue.configure("default", { keyLimit: active / limits.keys })
+    ]))
+  }
+  const keyOf = (n: number) => limits === undefined ? undefined : `key ${n % limits.keys}`
+  let scope: Scope.Closeable | undefined
+  return {
+    add: (n) => runtime.runPromise(job.enqueue({ n })),
+    addAll: (count) =>
+      chunks(count, (from, to) =>
+        runtime.runPromise(
+          limits === undefined
+            ? job.enqueueAll(range(from, to, (n) => ({ n })))
+            : JobQueue.enqueueAll(range(from, to, (n) => ({ job, payload: { n }, options: { key: keyOf(n) } })))
+        )),
+    work: async (onJob, how) => {
+      scope = Scope.makeUnsafe()
+      const worker = JobWorker.layer({ concurrency, prefetch: how === "batched" ? prefetch : 0 }).pipe(
+        Layer.provide(Layer.mergeAll(job.toLayer(({ n }) => Effect.sync(() => onJob(n))), JobRunner.layerLocal)),
+        Layer.provide(Scheduler.layerUnbounded)
+      )
+      await runtime.runPromise(Layer.buildWithScope(worker, scope))
+    },
+    stop: async () => {
+      if (scope !== undefined) await Effect.runPromise(Scope.close(scope, Exit.void))
+      scope = undefined
+    }
+  }
+}
