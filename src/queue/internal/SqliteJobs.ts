@@ -221,6 +221,8 @@ export class Jobs {
     }
     if (before !== undefined) also("seq < ?", this.find(before)?.seq ?? seqOf(before) ?? 0)
     if (among !== undefined) also(`state IN (${among.map((state) => states.indexOf(state)).join()})`)
+    // By an index, where there is one: what has succeeded is most of all there is.
+    if (among?.length === 1) also(indexOf[among[0]!])
     if (queue !== undefined) also("queue = ?", queue)
     if (name !== undefined) also("name = ?", name)
     if (key !== undefined) also("key = ?", key)
@@ -364,6 +366,15 @@ const columnsOf = (job: NewJob) => {
     unique === undefined ? null : typeof unique.while === "object" ? uniqueWhile.window : uniqueWhile[unique.while],
     trace ?? null
   ] as const
+}
+
+const indexOf: Readonly<Record<JobState, string>> = {
+  Scheduled: "state = 0",
+  Waiting: "line IS NOT NULL",
+  Active: "worker IS NOT NULL",
+  Succeeded: "state = 3",
+  Dead: "state = 4 AND state > 3",
+  Cancelled: "state = 5 AND state > 3"
 }
 
 const bySeq = (a: Job, b: Job): number => a.seq - b.seq

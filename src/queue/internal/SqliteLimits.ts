@@ -8,9 +8,9 @@ import type { Line } from "./SqliteLines.ts"
 import { boundOf, type Queue } from "./SqliteQueues.ts"
 import type { IfAbsent, StoredLimit, StoredLimitInfo } from "./StorePort.ts"
 
-/** What is in the way. `opensAt`: when it may no longer be, where that is known. */
+/** What is in the way: a tag, or the cap of the key. `opensAt`: when it may no longer be, where that is known. */
 export interface Obstacle {
-  readonly need: string
+  readonly tag: string | undefined
   readonly opensAt: number | null
 }
 
@@ -32,7 +32,7 @@ interface TagLimit {
   readonly pausedUntil: number | null
 }
 
-export const tagNeed = (tag: string): string => `t${tag}`
+const tagNeed = (tag: string): string => `t${tag}`
 /** All keys of a queue have needs that start alike. */
 const queueNeed = (queue: string): string => `k${JSON.stringify(queue)}`
 const keyNeed = (queue: string, key: string): string => queueNeed(queue) + key
@@ -44,8 +44,9 @@ export class Limits {
   private readonly known = new Map<string, TagLimit | undefined>()
   private readonly used = new Map<string, number>()
   private readonly taken = new Set<TagLimit>()
-  /** Needs that have more room than before. */
-  readonly freed = new Set<string>()
+  /** Where there may be more room than before. */
+  readonly freedTags = new Set<string>()
+  readonly freedKeys = new Map<string, readonly [queue: string, key: string]>()
   private readonly statements
   constructor(db: DatabaseSync) {
     const holders = (where: string) =>
@@ -84,32 +85,32 @@ export class Limits {
     this.known.clear()
     this.used.clear()
     this.taken.clear()
-    this.freed.clear()
+    this.freedTags.clear()
+    this.freedKeys.clear()
   }
 
   /** What is in the way of the line's next job, if anything. */
   obstacle(line: Line, queue: Queue): Obstacle | undefined {
     const { now } = this
-    for (const tag of line.tagList) {
+    for (const tag of line.tags) {
       const limit = this.get(tag)
       if (limit === undefined) continue
-      const need = tagNeed(tag)
-      if (limit.pausedUntil !== null && limit.pausedUntil > now) return { need, opensAt: limit.pausedUntil }
+      if (limit.pausedUntil !== null && limit.pausedUntil > now) return { tag, opensAt: limit.pausedUntil }
       if (!limit.declared || !limit.enabled) continue
-      if (limit.amount !== null && this.usedOf(need) + line.weight > limit.amount) return { need, opensAt: null }
+      if (limit.amount !== null && this.usedOf(tagNeed(tag)) + line.weight > limit.amount) return { tag, opensAt: null }
       for (const bucket of limit.buckets) {
         const lacks = costOf(bucket, line.weight) - refill(bucket, now)
-        if (lacks > 0) return { need, opensAt: now + Math.ceil(lacks / bucket.count) }
+        if (lacks > 0) return { tag, opensAt: now + Math.ceil(lacks / bucket.count) }
       }
     }
     const keyLimit = boundOf(queue.key_limit)
-    if (keyLimit === undefined || line.key === undefined) return undefined
-    const need = keyNeed(line.queue, line.key)
-    return this.usedOf(need) + line.weight > keyLimit ? { need, opensAt: null } : undefined
+    if (keyLimit === undefined || line.key === null) return undefined
+    const used = this.usedOf(keyNeed(line.queue, line.key))
+    return used + line.weight > keyLimit ? { tag: undefined, opensAt: null } : undefined
   }
 
-  take({ key, tagList, weight }: Line, queue: Queue, seq: number): void {
-    for (const tag of tagList) {
+  take({ key, tags, weight }: Line, queue: Queue, seq: number): void {
+    for (const tag of tags) {
       const limit = this.get(tag)
       if (limit?.declared !== true) continue
       this.hold(tagNeed(tag), seq, weight)
@@ -117,12 +118,16 @@ export class Limits {
       for (const bucket of limit.buckets) bucket.credit = refill(bucket, this.now) - costOf(bucket, weight)
       this.taken.add(limit)
     }
-    if (key !== undefined && boundOf(queue.key_limit) !== undefined) this.hold(keyNeed(queue.name, key), seq, weight)
+    if (key !== null && boundOf(queue.key_limit) !== undefined) this.hold(keyNeed(queue.name, key), seq, weight)
   }
 
   free(tags: ReadonlyArray<string>, queue: Queue, key: string | null, seq: number): void {
-    for (const tag of tags) if (this.get(tag)?.declared === true) this.release(tagNeed(tag), seq)
-    if (key !== null && boundOf(queue.key_limit) !== undefined) this.release(keyNeed(queue.name, key), seq)
+    for (const tag of tags) {
+      if (this.get(tag)?.declared === true && this.release(tagNeed(tag), seq)) this.freedTags.add(tag)
+    }
+    if (key === null || boundOf(queue.key_limit) === undefined) return
+    const need = keyNeed(queue.name, key)
+    if (this.release(need, seq)) this.freedKeys.set(need, [queue.name, key])
   }
 
   private hold(need: string, seq: number, weight: number): void {
@@ -130,10 +135,10 @@ export class Limits {
     this.statements.take.run(need, seq, weight)
   }
 
-  private release(need: string, seq: number): void {
-    if (this.statements.free.run(need, seq).changes === 0) return
+  /** Whether it had any. */
+  private release(need: string, seq: number): boolean {
     this.used.delete(need)
-    this.freed.add(need)
+    return Number(this.statements.free.run(need, seq).changes) > 0
   }
 
   private usedOf(need: string): number {
@@ -207,7 +212,7 @@ export class Limits {
       this.statements.write.run(tag, Number(declared), amount, JSON.stringify(buckets), Number(enabled), pausedUntil)
     } else this.statements.delete.run(tag)
     this.known.delete(tag)
-    this.freed.add(tagNeed(tag))
+    this.freedTags.add(tag)
   }
 
   /** The cap of the queue's keys was set anew. */
@@ -241,12 +246,6 @@ export class Limits {
     })
   }
 }
-
-/** Of a key's needs: all that start with its queue. */
-export const keyNeedsOf = (queue: string): readonly [from: string, to: string] => [
-  queueNeed(queue),
-  queueNeed(queue) + last
-]
 
 const toTagLimit = (row: Record<string, unknown>): TagLimit => {
   const { amount, declared, enabled, paused_until, rates, tag } = row as any

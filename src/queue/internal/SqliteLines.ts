@@ -1,11 +1,11 @@
 /**
  * Jobs that wait, in lines: what is alike in all that a claim looks at stands in one, and only heads are looked at.
  *
- * What is in the way of a line's head is in the way of all of it. A line is ready, and found in the order of heads, or parked at the need that
- * was found in its way, and not looked at again before there may be room: those at a tag stand behind its gate, of which there is one for each
- * weight; those at the cap of a key, which are few, are ready again when it has room.
+ * What is in the way of a line's head is in the way of all of it. A line is ready, or behind the gate of a tag that was found to lack room for it,
+ * or at the cap of its own key; it is found in the order of heads where it is, and not looked at again before there may be room there.
  */
-import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
+import type { Gates } from "./SqliteGates.ts"
 import type { Obstacle } from "./SqliteLimits.ts"
 import type { Queue } from "./SqliteQueues.ts"
 
@@ -26,113 +26,105 @@ export interface Line {
   readonly name: string
   readonly priority: number
   readonly weight: number
-  readonly tagList: ReadonlyArray<string>
-  readonly key: string | undefined
+  readonly tags: ReadonlyArray<string>
+  readonly key: string | null
   /** The first of it; nobody, once it is empty. */
   head: Place | undefined
   /** Where one more of its key comes in, at least. */
   nextRank: number
-  need: string | null
+  /** The gate it is behind; `READY`, or `AT_CAP` of its key. */
+  gate: number | null
 }
 
-/** Where lines wait that lack room for the same weight at the same tag. */
-export interface Gate {
-  readonly need: string
-  readonly weight: number
-}
+export const READY = 0
+const AT_CAP = null
 
 export interface Place {
   readonly rank: number
   readonly seq: number
 }
 
-/** The order of claims: priority, fairness between keys, age. */
-export const isBefore = (a: Line, b: Line): boolean =>
-  a.priority !== b.priority
-    ? a.priority < b.priority
-    : a.head!.rank !== b.head!.rank
-    ? a.head!.rank < b.head!.rank
-    : a.head!.seq < b.head!.seq
+/** Lines that a filter does not tell apart: of one queue and one name, and of the same tags where those are asked for. */
+export interface Group {
+  readonly queue: string
+  readonly name: string
+  /** JSON; `undefined`: whatever they are. */
+  readonly tags: string | undefined
+}
 
 /** Those that one transaction has to do with. What it changes is written at `flush`, and what is read in order has to be written before. */
 export class Lines {
-  private now = 0
   private readonly known = new Map<string | number, Line>()
   private readonly changed = new Set<Line>()
   private readonly nextRanks = new Map<string, number>()
-  private readonly gates = new Map<string, number | null>()
+  private readonly gates: Gates
   private readonly statements
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, gates: Gates) {
+    this.gates = gates
     const line = "tasklayer_line"
+    const group = (by: string, places: string) =>
+      db.prepare(`SELECT ${by} FROM ${line} WHERE gate = ? AND (${by}) > (${places}) ORDER BY ${by} LIMIT 1`)
     // `LIMIT ? + 0`: by the bound of a plain `LIMIT ?` SQLite plans the statement anew at each run.
-    const inOrder = "AND (priority, head_rank, head_seq) > (?, ?, ?) ORDER BY priority, head_rank, head_seq LIMIT ? + 0"
+    const inOrder = (of: string) =>
+      db.prepare(
+        `SELECT * FROM ${line} WHERE gate = ? AND ${of} AND (priority, head_rank, head_seq) > (?, ?, ?)
+         ORDER BY priority, head_rank, head_seq LIMIT ? + 0`
+      )
     this.statements = {
       find: db.prepare(
         `SELECT * FROM ${line} WHERE queue = ? AND key = ? AND name = ? AND priority = ? AND weight = ? AND tags = ?`
       ),
       read: db.prepare(`SELECT * FROM ${line} WHERE id = ?`),
       create: db.prepare(
-        `INSERT INTO ${line} (queue, key, name, priority, weight, tags, head_rank, head_seq, next_rank, need)
+        `INSERT INTO ${line} (queue, key, name, priority, weight, tags, head_rank, head_seq, next_rank, gate)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
       ),
-      write: db.prepare(`UPDATE ${line} SET head_rank = ?, head_seq = ?, next_rank = ?, need = ? WHERE id = ?`),
+      write: db.prepare(`UPDATE ${line} SET head_rank = ?, head_seq = ?, next_rank = ?, gate = ? WHERE id = ?`),
       delete: db.prepare(`DELETE FROM ${line} WHERE id = ?`),
       nextRank: db.prepare(`SELECT max(next_rank) AS rank FROM ${line} WHERE queue = ? AND key = ?`),
-      unpark: db.prepare(`UPDATE ${line} SET need = NULL WHERE need >= ? AND need < ?`),
-      isParkedAt: db.prepare(`SELECT 1 FROM ${line} WHERE need = ? AND weight = ? LIMIT 1`),
-      hasReady: db.prepare(`SELECT 1 FROM ${line} WHERE need IS NULL LIMIT 1`),
-      group: db.prepare(
-        `SELECT queue, name FROM ${line} WHERE need IS NULL AND (queue, name) > (?, ?) ORDER BY queue, name LIMIT 1`
-      ),
-      ready: db.prepare(`SELECT * FROM ${line} WHERE queue = ? AND name = ? AND need IS NULL ${inOrder}`),
-      parked: db.prepare(`SELECT * FROM ${line} WHERE need = ? AND weight = ? ${inOrder}`),
+      leaveCap: db.prepare(`UPDATE ${line} SET gate = 0 WHERE queue = ? AND key = ? AND gate IS NULL`),
+      leaveCaps: db.prepare(`UPDATE ${line} SET gate = 0 WHERE queue = ? AND gate IS NULL`),
+      hasReady: db.prepare(`SELECT 1 FROM ${line} WHERE gate = 0 LIMIT 1`),
+      group: group("queue, name", "?, ?"),
+      taggedGroup: group("queue, name, tags", "?, ?, ?"),
+      ofGroup: inOrder("queue = ? AND name = ?"),
+      ofTaggedGroup: inOrder("queue = ? AND name = ? AND tags = ?"),
       places: db.prepare(
         "SELECT rank, seq FROM tasklayer_job WHERE line = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ? + 0"
       ),
-      lastRank: db.prepare("SELECT max(rank) AS rank FROM tasklayer_job WHERE line = ?"),
-      gate: db.prepare("SELECT opens_at FROM tasklayer_gate WHERE need = ? AND weight = ?"),
-      setGate: db.prepare("REPLACE INTO tasklayer_gate VALUES (?, ?, ?)"),
-      openGates: db.prepare("UPDATE tasklayer_gate SET opens_at = 0 WHERE need = ?"),
-      deleteGate: db.prepare("DELETE FROM tasklayer_gate WHERE need = ? AND weight = ?"),
-      opened: db.prepare("SELECT need, weight FROM tasklayer_gate WHERE opens_at <= ?"),
-      opensNext: db.prepare("SELECT min(opens_at) AS at FROM tasklayer_gate WHERE opens_at > ?")
+      lastRank: db.prepare("SELECT max(rank) AS rank FROM tasklayer_job WHERE line = ?")
     }
   }
 
-  begin(now: number): void {
-    this.now = now
+  begin(): void {
     this.known.clear()
     this.changed.clear()
     this.nextRanks.clear()
-    this.gates.clear()
   }
 
-  /** A job waits: its place in the order of its key, and the line it stands in. */
+  // ─── who waits
+
+  /** The place of one that comes in, in the order of its key. */
   rankIn(queue: Queue, key: string | null): number {
     return queue.keyed === 0 ? 0 : Math.max(queue.claimed_rank, this.nextRankOf(queue.name, key))
   }
 
+  /** Returns the line it stands in. */
   add(job: Alike, place: Place): number {
     const next = place.rank + job.weight
-    const id = JSON.stringify([job.queue, job.key])
-    const before = this.nextRanks.get(id)
-    if (before !== undefined) this.nextRanks.set(id, Math.max(before, next))
+    const ofKey = JSON.stringify([job.queue, job.key])
+    const before = this.nextRanks.get(ofKey)
+    if (before !== undefined) this.nextRanks.set(ofKey, Math.max(before, next))
 
-    const alike = alikeOf(job)
+    const alike = [job.queue, toStoredKey(job.key), job.name, job.priority, job.weight, job.tags] as const
     const what = JSON.stringify(alike)
     let line = this.known.get(what) ?? this.remember(this.statements.find.get(...alike))
     if (line === undefined) {
-      const need = this.closedGateOf(job)
-      const { lastInsertRowid } = this.statements.create.run(...alike, place.rank, place.seq, next, need)
-      line = toLine({
-        ...job,
-        id: Number(lastInsertRowid),
-        key: toStoredKey(job.key),
-        head_rank: place.rank,
-        head_seq: place.seq,
-        next_rank: next,
-        need
-      })
+      const tags = tagsOf(job.tags)
+      // Where others like it found no room it would not either.
+      const gate = this.gates.closedOf(tags, job.weight) ?? READY
+      const { lastInsertRowid } = this.statements.create.run(...alike, place.rank, place.seq, next, gate)
+      line = { ...job, id: Number(lastInsertRowid), tags, head: place, nextRank: next, gate }
       this.known.set(line.id, line)
     } else {
       if (line.head === undefined || comesBefore(place, line.head)) line.head = place
@@ -146,217 +138,110 @@ export class Lines {
   /** One of the line does not wait any more. The job's own row says so already. */
   remove(id: number, { rank, seq }: Place): void {
     const line = this.known.get(id) ?? this.remember(this.statements.read.get(id))!
-    this.nextRanks.delete(JSON.stringify([line.queue, line.key ?? null]))
-    if (line.head?.seq === seq) line.head = this.places(line, undefined, 1)[0]
+    this.nextRanks.delete(JSON.stringify([line.queue, line.key]))
+    if (line.head?.seq === seq) line.head = this.placesAfter(line, undefined, 1)[0]
     if (rank + line.weight === line.nextRank) {
       line.nextRank = (this.statements.lastRank.get(id)!["rank"] as number | null ?? 0) + line.weight
     }
     this.changed.add(line)
   }
 
-  /** After what is there, so many. */
-  places(line: Line, after: Place | undefined, limit: number): ReadonlyArray<Place> {
-    return this.statements.places.all(line.id, after?.rank ?? -1, after?.seq ?? -1, limit) as unknown as Array<Place>
-  }
-
-  park(line: Line, { need, opensAt }: Obstacle): void {
-    line.need = need
-    this.changed.add(line)
-    if (isTag(need)) this.shut(need, line.weight, opensAt)
-  }
-
-  unpark(line: Line): void {
-    line.need = null
-    this.changed.add(line)
-  }
-
-  changedHead(line: Line, head: Place | undefined): void {
-    line.head = head
-    this.changed.add(line)
-  }
-
-  /** There may be room under these. Whether anybody waits there. */
-  open(needs: ReadonlySet<string>): boolean {
-    if (needs.size === 0) return false
-    this.flush()
-    let opened = 0
-    for (const need of needs) {
-      opened += Number(
-        isTag(need)
-          ? this.statements.openGates.run(need).changes
-          : this.statements.unpark.run(need, `${need}\0`).changes
-      )
-    }
-    return opened > 0
-  }
-
-  openRange([from, to]: readonly [string, string]): void {
-    this.flush()
-    this.statements.unpark.run(from, to)
-  }
-
-  /** Of gates that open by themselves. */
-  get opensNext(): number {
-    return this.statements.opensNext.get(this.now)!["at"] as number | null ?? Infinity
-  }
-
-  get hasReady(): boolean {
-    return this.statements.hasReady.get() !== undefined || this.statements.opened.get(this.now) !== undefined
-  }
-
-  /** Where heads are to be looked for, each in order. All must be written. */
-  *sources(
-    queues: ReadonlyArray<string> | undefined,
-    isPaused: (queue: string) => boolean,
-    from: number
-  ): Iterable<Source> {
-    const { group, opened, parked, ready } = this.statements
-    for (const gate of opened.all(this.now) as unknown as Array<Gate>) {
-      yield this.source(parked, [gate.need, gate.weight], from, gate)
-    }
-    // From name to name, and past the queues that are not asked for.
-    let at: readonly [queue: string, name: string] = ["", ""]
-    const wanted = queues === undefined ? undefined : [...queues].sort(byBytes)
-    for (;;) {
-      if (wanted !== undefined) {
-        while (wanted.length > 0 && byBytes(wanted[0]!, at[0]) < 0) wanted.shift()
-        if (wanted.length === 0) return
-        if (wanted[0] !== at[0]) at = [wanted[0]!, ""]
-      }
-      const row = group.get(...at) as { queue: string; name: string } | undefined
-      if (row === undefined) return
-      const { name, queue } = row
-      if (wanted !== undefined && queue !== wanted[0]) at = [queue, ""]
-      else if (isPaused(queue)) at = [queue, last]
-      else {
-        at = [queue, name]
-        yield this.source(ready, [queue, name], from, null)
-      }
-    }
-  }
-
-  private source(lines: StatementSync, of: ReadonlyArray<SQLInputValue>, from: number, gate: Gate | null): Source {
-    return new Source(gate, (after, limit) => {
-      const place = after === undefined ? [from, -1, -1] : [after.priority, after.head!.rank, after.head!.seq]
-      return lines.all(...of, ...place, limit).map((row) => this.remember(row)!)
-    })
-  }
-
-  /** What is behind it has no room. */
-  shut(need: string, weight: number, opensAt: number | null): void {
-    const gate = JSON.stringify([need, weight])
-    if (this.gates.get(gate) === opensAt) return
-    this.gates.set(gate, opensAt)
-    this.statements.setGate.run(need, weight, opensAt)
-  }
-
-  /** Nobody may be behind it any more. All must be written. */
-  dropGate({ need, weight }: Gate): void {
-    if (this.statements.isParkedAt.get(need, weight) === undefined) this.statements.deleteGate.run(need, weight)
-  }
-
-  flush(): void {
-    for (const { head, id, need, nextRank } of this.changed) {
-      if (head === undefined) this.statements.delete.run(id)
-      else this.statements.write.run(head.rank, head.seq, nextRank, need, id)
-    }
-    this.changed.clear()
-    this.known.clear()
-  }
-
   private nextRankOf(queue: string, key: string | null): number {
-    const id = JSON.stringify([queue, key])
-    let rank = this.nextRanks.get(id)
+    const ofKey = JSON.stringify([queue, key])
+    let rank = this.nextRanks.get(ofKey)
     if (rank === undefined) {
       this.flush()
       rank = this.statements.nextRank.get(queue, toStoredKey(key))!["rank"] as number | null ?? 0
-      this.nextRanks.set(id, rank)
+      this.nextRanks.set(ofKey, rank)
     }
     return rank
   }
 
-  /** Where others like it found no room, it would not either. */
-  private closedGateOf({ tags, weight }: Alike): string | null {
-    if (tags === "[]") return null
-    for (const tag of JSON.parse(tags) as Array<string>) {
-      const gate = this.statements.gate.get(`t${tag}`, weight) as { opens_at: number | null } | undefined
-      if (gate !== undefined && (gate.opens_at === null || gate.opens_at > this.now)) return `t${tag}`
+  // ─── for claims
+
+  /** From group to group of those that are behind a gate, or ready. */
+  nextGroup(gate: number, after: Group): Group | undefined {
+    const { group, taggedGroup } = this.statements
+    const { name, queue, tags } = after
+    return (tags === undefined ? group.get(gate, queue, name) : taggedGroup.get(gate, queue, name, tags)) as
+      | Group
+      | undefined
+  }
+
+  /** Those of a group in order, so many, behind a place in that order. */
+  inOrder(gate: number, { name, queue, tags }: Group, after: Position, limit: number): ReadonlyArray<Line> {
+    const { ofGroup, ofTaggedGroup } = this.statements
+    const rows = tags === undefined
+      ? ofGroup.all(gate, queue, name, ...after, limit)
+      : ofTaggedGroup.all(gate, queue, name, tags, ...after, limit)
+    return rows.map((row) => this.remember(row)!)
+  }
+
+  placesAfter(line: Line, place: Place | undefined, limit: number): ReadonlyArray<Place> {
+    return this.statements.places.all(line.id, place?.rank ?? -1, place?.seq ?? -1, limit) as unknown as Array<Place>
+  }
+
+  moveTo(line: Line, head: Place | undefined): void {
+    line.head = head
+    this.changed.add(line)
+  }
+
+  park(line: Line, { opensAt, tag }: Obstacle): void {
+    line.gate = tag === undefined ? AT_CAP : this.gates.close(tag, line.weight, opensAt)
+    this.changed.add(line)
+  }
+
+  // ─── where there may be room
+
+  get hasReady(): boolean {
+    return this.statements.hasReady.get() !== undefined
+  }
+
+  /** Under the cap of a key. Whether anybody waited for it. */
+  leaveCap(queue: string, key: string): boolean {
+    this.flush()
+    return Number(this.statements.leaveCap.run(queue, toStoredKey(key)).changes) > 0
+  }
+
+  leaveCaps(queue: string): void {
+    this.flush()
+    this.statements.leaveCaps.run(queue)
+  }
+
+  flush(): void {
+    for (const { gate, head, id, nextRank } of this.changed) {
+      if (head === undefined) this.statements.delete.run(id)
+      else this.statements.write.run(head.rank, head.seq, nextRank, gate, id)
     }
-    return null
+    this.changed.clear()
+    this.known.clear()
   }
 
   private remember(row: Record<string, unknown> | undefined): Line | undefined {
     if (row === undefined) return undefined
     const known = this.known.get(row["id"] as number)
     if (known !== undefined) return known
-    const line = toLine(row)
+    const { head_rank, head_seq, key, next_rank, tags, ...rest } = row as any
+    const head = { rank: head_rank, seq: head_seq }
+    const line = { ...rest, tags: tagsOf(tags), key: fromStoredKey(key), head, nextRank: next_rank } as Line
     this.known.set(line.id, line)
     return line
   }
 }
 
-/** Lines in order, a few at a time. */
-export class Source {
-  /** Where they are parked. */
-  readonly gate: Gate | null
-  /** What is parked here has no room. */
-  isShut = false
-  private readonly read: (after: Line | undefined, limit: number) => ReadonlyArray<Line>
-  private lines: ReadonlyArray<Line> = []
-  private at = 0
-  private size = 1
-  constructor(gate: Gate | null, read: Source["read"]) {
-    this.gate = gate
-    this.read = read
-  }
+/** Of a line in the order of claims: priority, fairness between keys, age. */
+export type Position = readonly [priority: number, rank: number, seq: number]
 
-  next(): Line | undefined {
-    if (this.at < this.lines.length) return this.lines[this.at++]
-    // Fewer than asked for: there are no more.
-    if (this.lines.length < this.size && this.size > 1) return undefined
-    const after = this.lastOf
-    this.size = Math.min(64, this.size * 4)
-    this.lines = this.read(after, this.size)
-    this.lastPlace(this.lines.at(-1))
-    this.at = 1
-    return this.lines[0]
-  }
+export const positionOf = ({ head, priority }: Line): Position => [priority, head!.rank, head!.seq]
 
-  private lastOf: Line | undefined = undefined
-  /** Where it stood when it was read: its head may move on. */
-  private lastPlace(line: Line | undefined): void {
-    this.lastOf = line === undefined ? undefined : { ...line }
-  }
-}
-
-const last = "\u{10FFFF}"
-
-/** As SQLite compares text. */
-const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
-
-const isTag = (need: string): boolean => need.startsWith("t")
+export const isBefore = (a: Line, b: Line): boolean =>
+  a.priority !== b.priority ? a.priority < b.priority : comesBefore(a.head!, b.head!)
 
 const comesBefore = (a: Place, b: Place): boolean => a.rank !== b.rank ? a.rank < b.rank : a.seq < b.seq
 
-const toStoredKey = (key: string | null): string => key === null ? "" : `=${key}`
-
-const alikeOf = ({ key, name, priority, queue, tags, weight }: Alike) =>
-  [queue, toStoredKey(key), name, priority, weight, tags] as const
-
-const toLine = (row: Record<string, unknown>): Line => {
-  const { head_rank, head_seq, id, key, name, need, next_rank, priority, queue, tags, weight } = row as any
-  return {
-    id,
-    queue,
-    name,
-    priority,
-    weight,
-    tagList: tags === "[]" ? none : JSON.parse(tags),
-    key: key === "" ? undefined : key.slice(1),
-    head: { rank: head_rank, seq: head_seq },
-    nextRank: next_rank,
-    need
-  }
-}
-
+const tagsOf = (json: string): ReadonlyArray<string> => json === "[]" ? none : JSON.parse(json)
 const none: ReadonlyArray<string> = []
+
+/** `NULL` would be like no other in an index. */
+const toStoredKey = (key: string | null): string => key === null ? "" : `=${key}`
+const fromStoredKey = (stored: string): string | null => stored === "" ? null : stored.slice(1)

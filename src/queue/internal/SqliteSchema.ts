@@ -49,11 +49,13 @@ CREATE INDEX tasklayer_job_expires ON tasklayer_job (expires_at)
   WHERE expires_at IS NOT NULL AND attempts = 0 AND state < 2;
 CREATE INDEX tasklayer_job_worker ON tasklayer_job (worker) WHERE worker IS NOT NULL;
 CREATE INDEX tasklayer_job_cancel ON tasklayer_job (worker) WHERE cancel = 1;
+CREATE INDEX tasklayer_job_failed ON tasklayer_job (state) WHERE state > 3;
 CREATE INDEX tasklayer_job_ended ON tasklayer_job (state, ended_at) WHERE state > 2;
 
--- Waiting jobs that are alike in all that a claim looks at. need: what was found in the way of its head; none: it is looked at.
+-- Waiting jobs that are alike in all that a claim looks at. gate: what was found in the way of its head, 0: nothing, none: the cap of its key.
 CREATE TABLE tasklayer_line (
   id INTEGER PRIMARY KEY,
+  gate INTEGER,
   queue TEXT NOT NULL,
   name TEXT NOT NULL,
   priority REAL NOT NULL,
@@ -62,22 +64,23 @@ CREATE TABLE tasklayer_line (
   key TEXT NOT NULL,            -- "=" and the key, or nothing
   head_rank INTEGER NOT NULL,
   head_seq INTEGER NOT NULL,
-  next_rank INTEGER NOT NULL,   -- where one more of its key comes in, at least
-  need TEXT
+  next_rank INTEGER NOT NULL    -- where one more of its key comes in, at least
 );
 CREATE UNIQUE INDEX tasklayer_line_alike ON tasklayer_line (queue, key, name, priority, weight, tags);
-CREATE INDEX tasklayer_line_ready ON tasklayer_line (queue, name, priority, head_rank, head_seq) WHERE need IS NULL;
-CREATE INDEX tasklayer_line_parked ON tasklayer_line (need, weight, priority, head_rank, head_seq)
-  WHERE need IS NOT NULL;
+CREATE INDEX tasklayer_line_order ON tasklayer_line (gate, queue, name, priority, head_rank, head_seq)
+  WHERE gate IS NOT NULL;
+CREATE INDEX tasklayer_line_tagged ON tasklayer_line (gate, queue, name, tags, priority, head_rank, head_seq)
+  WHERE gate IS NOT NULL;
 CREATE INDEX tasklayer_line_next ON tasklayer_line (queue, key, next_rank);
 
 -- Where lines wait for room under a tag for their weight. opens_at: there may be some by then.
 CREATE TABLE tasklayer_gate (
-  need TEXT NOT NULL,
+  id INTEGER PRIMARY KEY,
+  tag TEXT NOT NULL,
   weight INTEGER NOT NULL,
   opens_at REAL,
-  PRIMARY KEY (need, weight)
-) WITHOUT ROWID;
+  UNIQUE (tag, weight)
+);
 CREATE INDEX tasklayer_gate_opens ON tasklayer_gate (opens_at) WHERE opens_at IS NOT NULL;
 
 -- What active jobs have of limits.

@@ -3,9 +3,10 @@
  */
 import type { DatabaseSync } from "node:sqlite"
 import { claim } from "./SqliteClaim.ts"
+import { Gates } from "./SqliteGates.ts"
 import * as Jobs from "./SqliteJobs.ts"
 import { type Job, type Stand } from "./SqliteJobs.ts"
-import { keyNeedsOf, Limits } from "./SqliteLimits.ts"
+import { Limits } from "./SqliteLimits.ts"
 import { Lines } from "./SqliteLines.ts"
 import { boundOf, Queues } from "./SqliteQueues.ts"
 import { Workers } from "./SqliteWorkers.ts"
@@ -44,19 +45,23 @@ export class SqliteStore {
   private hasNews = false
   private readonly retention: Retention
   private readonly jobs
+  private readonly gates
   private readonly lines
   private readonly limits
   private readonly queues
   private readonly workers
+  private readonly tables
   private readonly tellNews
   private readonly readNews
   constructor(db: DatabaseSync, retention: Retention) {
     this.retention = retention
     this.jobs = new Jobs.Jobs(db)
-    this.lines = new Lines(db)
+    this.gates = new Gates(db)
+    this.lines = new Lines(db, this.gates)
     this.limits = new Limits(db)
     this.queues = new Queues(db)
     this.workers = new Workers(db)
+    this.tables = { lines: this.lines, gates: this.gates, limits: this.limits, queues: this.queues }
     this.tellNews = db.prepare("UPDATE tasklayer_store SET news = news + 1")
     this.readNews = db.prepare("SELECT news FROM tasklayer_store")
   }
@@ -65,7 +70,8 @@ export class SqliteStore {
   step<A>(now: number, f: () => A): { readonly answer: A; readonly hasNews: boolean } {
     this.now = now
     this.hasNews = false
-    this.lines.begin(now)
+    this.gates.begin(now)
+    this.lines.begin()
     this.limits.begin(now)
     this.queues.begin()
     const answer = f()
@@ -185,11 +191,11 @@ export class SqliteStore {
     const { hasMore: hasMoreToSweep } = this.sweep()
     this.openFreed()
     const jobs: Array<Claimed> = []
-    const hasMore = claim(this.lines, this.limits, this.queues, want, filter, (seq) => {
+    const hasMore = claim(this.tables, want, filter, (seq) => {
       jobs.push(this.start(seq, worker))
     })
     // What was new and is taken is no news.
-    this.hasNews &&= this.lines.hasReady
+    this.hasNews &&= this.lines.hasReady || this.gates.opened.length > 0
     return {
       jobs,
       refused,
@@ -201,7 +207,7 @@ export class SqliteStore {
   private nextFor(worker: string): number | undefined {
     const next = Math.min(
       this.jobs.nextTime(this.now),
-      this.lines.opensNext,
+      this.gates.opensNext,
       this.limits.resumesNext,
       this.workers.nextEnd(worker) ?? Infinity
     )
@@ -287,9 +293,13 @@ export class SqliteStore {
     this.hasNews = true
   }
 
+  /** What waits where there is more room now is looked at again. */
   private openFreed(): void {
-    if (this.lines.open(this.limits.freed)) this.hasNews = true
-    this.limits.freed.clear()
+    const { freedKeys, freedTags } = this.limits
+    for (const tag of freedTags) if (this.gates.open(tag)) this.hasNews = true
+    for (const [queue, key] of freedKeys.values()) if (this.lines.leaveCap(queue, key)) this.hasNews = true
+    freedTags.clear()
+    freedKeys.clear()
   }
 
   // ─── what time does
@@ -407,7 +417,7 @@ export class SqliteStore {
   setQueue(name: string, settings: QueueSettings, options: IfAbsent): void {
     const before = this.queues.set(name, settings, options)
     this.limits.capped(this.queues.get(name), before)
-    this.lines.openRange(keyNeedsOf(name))
+    this.lines.leaveCaps(name)
     this.hasNews = true
   }
 }
