@@ -1,5 +1,6 @@
 /** How a host talks to its runner, seen from inside. */
 import { type MessagePort, receiveMessageOnPort, type TransferListItem, workerData } from "node:worker_threads"
+import { type Bell, Patience, TO_HOST, TO_RUNNER } from "./Bell.ts"
 import type { FromHost, ToHost } from "./Wire.ts"
 
 export interface Port {
@@ -21,7 +22,6 @@ interface Given {
   readonly name: string
   readonly data: unknown
   readonly port: MessagePort
-  /** Counts what was posted. */
   readonly bell: Bell
 }
 
@@ -36,7 +36,10 @@ export const threadPort = (): Port | undefined => {
   return {
     name,
     data,
-    post: (message, transfer) => port.postMessage(message, transfer as ReadonlyArray<TransferListItem>),
+    post: (message, transfer) => {
+      port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
+      Atomics.add(bell, TO_RUNNER, 1)
+    },
     onMessage: (listener, isIdle) => {
       const ear = new Ear(port, bell, listener, isIdle)
       port.on("message", (message: ToHost) => ear.heard(message))
@@ -47,16 +50,7 @@ export const threadPort = (): Port | undefined => {
 
 // ─── waiting for the next call
 
-type Bell = Int32Array<SharedArrayBuffer>
-
-export const makeBell = (): Bell => new Int32Array(new SharedArrayBuffer(4))
-
-export const ring = (bell: Bell): void => {
-  Atomics.add(bell, 0, 1)
-  Atomics.notify(bell, 0)
-}
-
-/** For how long an idle thread waits for the bell, before it goes back to its event loop, which takes longer to wake. */
+/** For how long an idle thread then sleeps until the bell rings, before it goes back to its event loop, which takes longer to wake. */
 const LINGER_MILLIS = 1
 /** After so long the event loop has its turn, whatever there is to do. */
 const TURN_MILLIS = 10
@@ -66,6 +60,7 @@ class Ear {
   private readonly bell: Bell
   private readonly listener: (message: ToHost) => void
   private readonly isIdle: () => boolean
+  private readonly patience = new Patience()
   /** How many messages; as many as the bell was rung, there is none to receive. */
   private count = 0
 
@@ -80,12 +75,24 @@ class Ear {
   heard(message: ToHost): void {
     this.pass(message)
     const until = performance.now() + TURN_MILLIS
-    while (this.isIdle() && Atomics.wait(this.bell, 0, this.count, LINGER_MILLIS) !== "timed-out") {
+    while (this.isIdle() && this.rang()) {
       const received = receiveMessageOnPort(this.port)
       if (received === undefined) return
       this.pass(received.message)
       if (performance.now() >= until) return
     }
+  }
+
+  private rang(): boolean {
+    if (this.patience.begin()) {
+      do {
+        if (Atomics.load(this.bell, TO_HOST) !== this.count) {
+          this.patience.came()
+          return true
+        }
+      } while (this.patience.lasts())
+    }
+    return Atomics.wait(this.bell, TO_HOST, this.count, LINGER_MILLIS) !== "timed-out"
   }
 
   private pass(message: ToHost): void {

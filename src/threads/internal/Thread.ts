@@ -10,8 +10,10 @@ import {
   type TransferListItem,
   Worker
 } from "node:worker_threads"
+import { type Bell, makeBell, Patience, ring, TO_HOST, TO_RUNNER } from "./Bell.ts"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
-import { makeBell, marked, ring } from "./Port.ts"
+import { marked } from "./Port.ts"
+import type { FromHost } from "./Wire.ts"
 
 export interface ThreadOptions {
   readonly entry: URL
@@ -43,8 +45,7 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     let error: unknown
     let gone = false
     const ended = new Set<() => void>()
-    port.on("message", onMessage)
-    port.on("messageerror", (unreadable) => {
+    const ear = new Ear(port, bell, onMessage, (unreadable) => {
       error = unreadable
       void worker.terminate()
     })
@@ -55,9 +56,7 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     worker.once("exit", (code) => {
       gone = true
       // What it said before.
-      for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) {
-        onMessage(last.message)
-      }
+      ear.drain()
       port.close()
       onGone(reasonOf(error, code))
       for (const end of ended) end()
@@ -66,7 +65,8 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
       name,
       post: (message, transfer) => {
         port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
-        ring(bell)
+        ring(bell, TO_HOST)
+        ear.listen()
       },
       hold: (held) => held ? worker.ref() : worker.unref(),
       kill: Effect.callback((resume) => {
@@ -78,6 +78,67 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
       })
     }
   })
+
+/** Hears what a thread says: from the event loop and, while an answer may come soon, by looking for it in each of its turns. */
+class Ear {
+  private readonly port: MessagePort
+  private readonly bell: Bell
+  private readonly onMessage: (message: FromHost) => void
+  private readonly onUnreadable: (error: unknown) => void
+  private readonly patience = new Patience()
+  /** How many messages there were, and were when something was posted last. */
+  private count = 0
+  private before = -1
+  private isLooking = false
+
+  constructor(
+    port: MessagePort,
+    bell: Bell,
+    onMessage: (message: FromHost) => void,
+    onUnreadable: (error: unknown) => void
+  ) {
+    this.port = port
+    this.bell = bell
+    this.onMessage = onMessage
+    this.onUnreadable = onUnreadable
+    port.on("message", (message: FromHost) => this.heard(message))
+    port.on("messageerror", onUnreadable)
+  }
+
+  /** Something was posted. */
+  listen(): void {
+    if (!this.patience.begin()) return
+    this.before = this.count
+    if (this.isLooking) return
+    this.isLooking = true
+    setImmediate(this.look)
+  }
+
+  drain(): void {
+    for (let next = this.receive(); next !== undefined; next = this.receive()) this.heard(next.message)
+  }
+
+  private receive(): { readonly message: FromHost } | undefined {
+    try {
+      return receiveMessageOnPort(this.port)
+    } catch (error) {
+      this.onUnreadable(error)
+      return undefined
+    }
+  }
+
+  private readonly look = (): void => {
+    if (Atomics.load(this.bell, TO_RUNNER) !== this.count) this.drain()
+    if (this.count === this.before && this.patience.lasts()) setImmediate(this.look)
+    else this.isLooking = false
+  }
+
+  private heard(message: FromHost): void {
+    if (this.isLooking && this.count === this.before) this.patience.came()
+    this.count = (this.count + 1) | 0
+    this.onMessage(message)
+  }
+}
 
 /** What throws leaves no port open. */
 const opened = (port: MessagePort, open: () => Worker): Worker => {
