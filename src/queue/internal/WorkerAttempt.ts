@@ -27,6 +27,16 @@ export const succeeded = ({ id, token }: Claimed, value: unknown): End => ({
   result: JSON.stringify(value)
 })
 
+/** Of one that ignored its interruption and was given up: it may go on, and nobody will hear how it ended. */
+export const abandoned = ({ attempt, delivery, id, token }: Claimed, at: number): End =>
+  delivery === "atLeastOnce" ? { _tag: "Returned", id, token } : {
+    _tag: "Dead",
+    id,
+    token,
+    reason: "Lost",
+    error: { attempt, at, reason: "Lost", message: "it ignored its interruption and was given up" }
+  }
+
 /** What an interruption was for: a stop of the worker, a cancellation; lost is what somebody else interrupted. */
 export type InterruptedAs = "Returned" | "Cancelled" | "Lost"
 

@@ -57,7 +57,7 @@ export class WorkerLease {
 
   /** For how many milliseconds it is certain. */
   get left(): number {
-    return this.latest - millisOf(this.clock)
+    return millisUntil(this.clock, this.latest)
   }
 
   private get latest(): number {
@@ -123,5 +123,8 @@ export class WorkerLease {
   }
 }
 
+/** How long until then, to the microsecond that the clock knows: what is left of one may be too short to ever pass. */
+export const millisUntil = (clock: Clock.Clock, at: number): number => Math.floor((at - millisOf(clock)) * 1000) / 1000
+
 /** Of a clock that no wall clock moves. */
-const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe() / 1000n) / 1000
+export const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe() / 1000n) / 1000

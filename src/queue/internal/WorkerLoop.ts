@@ -19,9 +19,9 @@ import * as Job from "../../Job.ts"
 import * as Supervisor from "../../Supervisor.ts"
 import { CurrentJob } from "./CurrentJob.ts"
 import { Signal } from "./Signal.ts"
-import type { Claimed, ClaimFilter, End, JobStoreError, Store, StoredLimit } from "./StorePort.ts"
-import { endOf, type Known, succeeded } from "./WorkerAttempt.ts"
-import { WorkerLease } from "./WorkerLease.ts"
+import { type Claimed, type ClaimFilter, type End, JobStoreError, type Store, type StoredLimit } from "./StorePort.ts"
+import { abandoned, endOf, type Known, succeeded } from "./WorkerAttempt.ts"
+import { millisOf, millisUntil, WorkerLease } from "./WorkerLease.ts"
 
 export interface Plan {
   readonly name: string
@@ -53,11 +53,11 @@ class Held implements Supervisor.Owned {
   interruptedAs: "Returned" | "Cancelled" | undefined = undefined
   readonly since: number
   readonly claimed: Claimed
-  private readonly tenure: Tenure
-  constructor(claimed: Claimed, since: number, tenure: Tenure) {
+  private readonly giveUp: (held: Held) => void
+  constructor(claimed: Claimed, since: number, giveUp: (held: Held) => void) {
     this.claimed = claimed
     this.since = since
-    this.tenure = tenure
+    this.giveUp = giveUp
   }
   get name(): string {
     return `${this.claimed.name} ${this.claimed.id}`
@@ -67,7 +67,7 @@ class Held implements Supervisor.Owned {
     this.fiber?.interruptUnsafe()
   }
   abandon(): void {
-    this.tenure.held.delete(this.claimed.id)
+    this.giveUp(this)
   }
 }
 
@@ -114,6 +114,10 @@ export class WorkerLoop {
   /** A turn may find something. */
   private mayFind = true
   private wakes = 0
+  /** Of the wake-ups, those before the last turn. */
+  private heard = 0
+  /** When it last asked without having room. */
+  private askedAt = -Infinity
   /** When a turn is due, if nothing happens before. */
   private nextAt = Infinity
   private failures = 0
@@ -143,6 +147,7 @@ export class WorkerLoop {
 
   /** Waits until it has nothing and the store nothing for it, or it has stopped. */
   readonly idle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.status._tag === "Stopped") return resume(Effect.void)
     const tell = () => {
       this.idlers.delete(tell)
       resume(Effect.void)
@@ -156,14 +161,19 @@ export class WorkerLoop {
   /** Returns when it was stopped and has left. */
   get run(): Effect.Effect<void> {
     const { limits, store } = this.plan
-    return Effect.scoped(Effect.gen({ self: this }, function*() {
-      yield* this.persistently(store.listen(this.wake))
-      yield* Effect.forEach(limits, (limit) => this.persistently(store.setLimit(limit, { ifAbsent: true })))
+    const life = Effect.gen({ self: this }, function*() {
+      yield* this.persistently("listen", store.listen(this.wake))
+      yield* Effect.forEach(limits, (limit) => this.persistently("setLimit", store.setLimit(limit, { ifAbsent: true })))
       yield* Effect.forkScoped(this.pruning)
       while (!this.isStopping) yield* Effect.scoped(this.underOneLease)
-      this.status = { _tag: "Stopped" }
-      for (const tell of [...this.idlers]) tell()
-    }))
+    })
+    return Effect.ensuring(
+      Effect.scoped(life),
+      Effect.sync(() => {
+        this.status = { _tag: "Stopped" }
+        for (const tell of [...this.idlers]) tell()
+      })
+    )
   }
 
   /** Deletes what has been kept long enough. Of many workers each does some of it: not all at the same time. */
@@ -175,29 +185,31 @@ export class WorkerLoop {
 
   /** What stands for an attempt that it has. */
   heldAs(claimed: Claimed | undefined): ReadonlyArray<Supervisor.Owned> {
-    const held = claimed === undefined ? undefined : this.tenure?.held.get(claimed.id)
-    return held !== undefined && held.claimed === claimed ? [held] : []
+    return claimed === undefined ? [] : [...this.members].filter((held) => (held as Held).claimed === claimed)
   }
 
   private get underOneLease() {
     return Effect.gen({ self: this }, function*() {
       const { name, store } = this.plan
-      const lease = yield* this.persistently(WorkerLease.join(store, this.plan))
+      const lease = yield* this.persistently("join", WorkerLease.join(store, this.plan))
       if (lease === undefined) return
       const tenure = this.tenure = new Tenure(lease)
       lease.onSweep = (millis) => this.dueIn(millis)
       this.mayFind = true
-      yield* Effect.raceFirst(lease.ended, this.turns(tenure))
-      this.tenure = undefined
-      tenure.isOver = true
+      // What it runs has an end with its lease, also when it is a defect of the store that ends it.
+      yield* Effect.ensuring(Effect.raceFirst(lease.ended, this.turns(tenure)), Effect.sync(() => this.end(tenure)))
       if (this.isStopping && tenure.held.size === 0 && tenure.ends.length === 0) {
         return yield* Effect.ignore(Effect.timeoutOption(store.leave(lease.worker), Duration.millis(this.plan.lease)))
       }
-      const lost = [...tenure.held.values()]
-      for (const held of tenure.waiting.splice(0)) this.members.remove(held)
-      for (const held of lost) held.interruptUnsafe()
-      yield* Effect.logWarning(`worker "${name}" lost its lease, and with it ${lost.length} jobs`)
+      yield* Effect.logWarning(`worker "${name}" lost its lease, and with it ${tenure.held.size} jobs`)
     })
+  }
+
+  private end(tenure: Tenure): void {
+    this.tenure = undefined
+    tenure.isOver = true
+    for (const held of tenure.waiting.splice(0)) this.members.remove(held)
+    for (const held of tenure.held.values()) held.interruptUnsafe()
   }
 
   /** Until the lease has ended, or it was stopped and has nothing left. */
@@ -207,27 +219,25 @@ export class WorkerLoop {
       const { worker } = tenure.lease
       while (true) {
         const want = this.isStopping ? 0 : Math.max(0, plan.concurrency + plan.prefetch - tenure.held.size)
-        if (tenure.ends.length === 0 && !tenure.isUncertain && !(want > 0 && this.mayFind)) {
+        const wait = millisUntil(this.clock, this.dueAt(tenure, want))
+        if (wait > 0) {
           if (tenure.held.size === 0) {
             if (this.isStopping) return
             for (const tell of [...this.idlers]) tell()
           }
-          yield* this.signal.take(this.nextAt === Infinity ? undefined : Math.max(0, this.nextAt - this.now))
-          if (this.now >= this.nextAt) {
-            this.mayFind = true
-            // It may have no room to look: once is enough to know.
-            this.nextAt = Infinity
-          }
+          yield* this.signal.take(wait === Infinity ? undefined : wait)
           continue
         }
         const ends = tenure.ends.splice(0, maxEnds)
         const holds = tenure.isUncertain
           ? [...tenure.held.keys(), ...tenure.ends.map(({ id }) => id)]
           : undefined
-        const { wakes } = this
-        const turned = yield* Effect.result(
+        const wakes = this.heard = this.wakes
+        if (want === 0) this.askedAt = this.now
+        const turned = yield* Effect.result(this.answered(
+          "turn",
           plan.store.turn({ worker, ends, want, filter: plan.filter, holds, epoch: tenure.epoch })
-        )
+        ))
         if (Result.isFailure(turned)) {
           if (turned.failure._tag === "LeaseEndedError") return
           // Whether it was done nobody knows: it is said again, and what was said twice is refused.
@@ -261,8 +271,16 @@ export class WorkerLoop {
     })
   }
 
+  /** When it has something to ask the store, if nothing happens before. */
+  private dueAt(tenure: Tenure, want: number): number {
+    if (tenure.ends.length > 0 || tenure.isUncertain) return -Infinity
+    if (want > 0) return this.mayFind ? -Infinity : this.nextAt
+    // Without room it asks but for what was cancelled, and not each time that somebody puts something in.
+    return this.wakes > this.heard && tenure.held.size > 0 ? this.askedAt + 1000 : Infinity
+  }
+
   private get now(): number {
-    return Number(this.clock.monotonicTimeNanosUnsafe() / 1000n) / 1000
+    return millisOf(this.clock)
   }
 
   private dueIn(millis: number): void {
@@ -275,7 +293,11 @@ export class WorkerLoop {
   // ─── what it has
 
   private take(tenure: Tenure, claimed: Claimed): void {
-    const held = new Held(claimed, this.clock.currentTimeMillisUnsafe(), tenure)
+    const held = new Held(claimed, this.clock.currentTimeMillisUnsafe(), (held) => {
+      this.forget(tenure, held)
+      tenure.ends.push(abandoned(claimed, this.clock.currentTimeMillisUnsafe()))
+      this.signal.give()
+    })
     tenure.held.set(claimed.id, held)
     this.members.add(held)
     tenure.waiting.push(held)
@@ -286,13 +308,14 @@ export class WorkerLoop {
     // What ends at once lets the next begin: not inside it.
     if (tenure.isBeginning) return
     tenure.isBeginning = true
-    while (tenure.running < this.plan.concurrency && tenure.waiting.length > 0) {
+    // Its timers may be late: what has its lease no more begins nothing.
+    while (tenure.running < this.plan.concurrency && tenure.waiting.length > 0 && tenure.lease.left > 0) {
       const held = tenure.waiting.shift()!
       tenure.running++
       const fiber = held.fiber = Effect.runForkWith(this.plan.context)(this.attempt(tenure, held))
       fiber.addObserver(() => {
         tenure.running--
-        tenure.held.delete(held.claimed.id)
+        this.forget(tenure, held)
         this.members.remove(held)
         this.begin(tenure)
         this.signal.give()
@@ -335,6 +358,11 @@ export class WorkerLoop {
     })
   }
 
+  /** Once its end was told, it may be here again already. */
+  private forget(tenure: Tenure, held: Held): void {
+    if (tenure.held.get(held.claimed.id) === held) tenure.held.delete(held.claimed.id)
+  }
+
   private cancel(tenure: Tenure, id: string): void {
     const held = tenure.held.get(id)
     if (held === undefined) return
@@ -353,9 +381,29 @@ export class WorkerLoop {
 
   // ─── the store away, and back
 
+  /**
+   * Fails when no answer comes for ten leases: who waits for ever can neither work nor say that he cannot. A worker that was stopped and has
+   * nothing left waits for one.
+   */
+  private answered<A, E, R>(operation: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | JobStoreError, R> {
+    const { lease, store: { kind } } = this.plan
+    const tooLong = Effect.andThen(
+      Effect.timeoutOption(this.members.stopped, Duration.millis(9 * lease)),
+      Effect.sleep(Duration.millis(lease))
+    )
+    const lost = Effect.suspend(() =>
+      Effect.fail(new JobStoreError({ kind, operation, cause: new Error("no answer") }))
+    )
+    return Effect.raceFirst(effect, Effect.andThen(tooLong, lost))
+  }
+
   /** Until it is done, or the worker is stopped: whoever stops it while the store is away waits for nothing. */
-  private persistently<A, R>(effect: Effect.Effect<A, JobStoreError, R>): Effect.Effect<A | undefined, never, R> {
-    const tried: Effect.Effect<A, never, R> = Effect.flatMap(Effect.result(effect), (result) =>
+  private persistently<A, R>(
+    operation: string,
+    effect: Effect.Effect<A, JobStoreError, R>
+  ): Effect.Effect<A | undefined, never, R> {
+    const once = Effect.result(this.answered(operation, effect))
+    const tried: Effect.Effect<A, never, R> = Effect.flatMap(once, (result) =>
       Result.isSuccess(result)
         ? Effect.as(this.recovered, result.success)
         : Effect.andThen(this.degraded(result.failure), tried))

@@ -1,0 +1,229 @@
+/** What a user of the queue might do who wishes it ill, or only has bad luck. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+import { Job, JobRunner, Scheduler, type Supervisor } from "../src/index.ts"
+import * as JobQueue from "../src/queue/JobQueue.ts"
+import { JobStore, type Store } from "../src/queue/JobStore.ts"
+import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
+import * as JobWorker from "../src/queue/JobWorker.ts"
+
+const memory = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer()))
+
+const worker = (handlers: Layer.Layer<Job.Registry>, options?: JobWorker.Options) =>
+  JobWorker.layer(options).pipe(
+    Layer.provideMerge(Layer.mergeAll(handlers, JobRunner.layerLocal)),
+    Layer.provide(Scheduler.layer({ maxParallelism: 100 }))
+  )
+
+/** The store in context, changed. */
+const around = (change: (store: Store) => Partial<Store>): Layer.Layer<JobStore, never, JobStore> =>
+  Layer.effect(JobStore, Effect.map(JobStore, (store) => ({ ...store, keeper: undefined, ...change(store) })))
+
+const recordOf = (id: string) => Effect.map(JobQueue.get(id), Option.getOrThrow)
+const stateOf = (id: string) => Effect.map(recordOf(id), ({ state }) => state)
+
+/** Until nothing more happens in this instant. */
+const settle = TestClock.adjust(0)
+
+/** Whether it returns within so long. */
+const returns = <A, E, R>(effect: Effect.Effect<A, E, R>, within: number) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(effect)
+    yield* TestClock.adjust(within)
+    const exit = fiber.pollUnsafe()
+    if (exit === undefined) yield* Effect.forkDetach(Fiber.interrupt(fiber))
+    return exit !== undefined
+  })
+
+const Long = Job.make("long")
+const long = (handler: Effect.Effect<unknown>) => Long.toLayer(() => Effect.asVoid(handler))
+
+describe("a worker that is full", () => {
+  it.effect("is told of a cancellation at once", () =>
+    Effect.gen(function*() {
+      const { id } = yield* Long.enqueue(undefined)
+      yield* settle
+      assert.strictEqual(yield* stateOf(id), "Active")
+      yield* JobQueue.cancel(id)
+      yield* settle
+      assert.strictEqual(yield* stateOf(id), "Cancelled")
+    }).pipe(Effect.provide(worker(long(Effect.never), { concurrency: 1 }).pipe(Layer.provideMerge(memory)))))
+
+  it.effect("does not ask at each wake-up", () => {
+    let turns = 0
+    const counted = around((store) => ({ turn: (turn) => Effect.suspend(() => (turns++, store.turn(turn))) }))
+    return Effect.gen(function*() {
+      yield* Long.enqueue(undefined)
+      yield* TestClock.adjust("10 seconds")
+      turns = 0
+      for (let i = 0; i < 1000; i++) {
+        yield* Long.enqueue(undefined)
+        yield* TestClock.adjust(10)
+      }
+      assert.isAtMost(turns, 11)
+    }).pipe(
+      Effect.provide(
+        worker(long(Effect.never), { concurrency: 1 }).pipe(Layer.provide(counted), Layer.provideMerge(memory))
+      )
+    )
+  })
+
+  it.effect("does not spin when another job comes due", () =>
+    Effect.gen(function*() {
+      yield* Long.enqueue(undefined)
+      const { id } = yield* Long.enqueue(undefined, { delay: "1 second" })
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 hour")
+      assert.notStrictEqual(yield* stateOf(id), "Active")
+    }).pipe(Effect.provide(worker(long(Effect.never), { concurrency: 1 }).pipe(Layer.provideMerge(memory)))))
+})
+
+describe("a stop", () => {
+  it.effect("that gives up a job which ignores it returns, and the job goes to others", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const deaf = worker(long(Effect.uninterruptible(Effect.sleep("1 hour"))), { interruptTimeout: "1 second" })
+      const running = yield* Layer.buildWithScope(deaf, scope)
+      const { id } = yield* Long.enqueue(undefined)
+      yield* settle
+      assert.isTrue(yield* returns(Effect.provide(JobWorker.stop, running), 2000))
+      assert.strictEqual(yield* stateOf(id), "Waiting")
+      assert.deepStrictEqual(yield* JobQueue.workers, [])
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("that gives up what is to run at most once does not have it run again", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const deaf = worker(long(Effect.uninterruptible(Effect.sleep("1 hour"))), { interruptTimeout: "1 second" })
+      const running = yield* Layer.buildWithScope(deaf, scope)
+      const { id } = yield* Long.enqueue(undefined, { delivery: "atMostOnce" })
+      yield* settle
+      yield* returns(Effect.provide(JobWorker.stop, running), 2000)
+      const { reason, state } = yield* recordOf(id)
+      assert.deepStrictEqual([state, reason], ["Dead", "Lost"])
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("returns though the store never answers", () =>
+    Effect.gen(function*() {
+      let isDeaf = false
+      const deaf = around((store) => ({ turn: (turn) => isDeaf ? Effect.never : store.turn(turn) }))
+      const scope = yield* Scope.make()
+      const running = yield* Layer.buildWithScope(
+        worker(long(Effect.never)).pipe(Layer.provide(deaf)),
+        scope
+      )
+      const { id } = yield* Long.enqueue(undefined)
+      yield* settle
+      isDeaf = true
+      assert.isTrue(yield* returns(Effect.provide(JobWorker.stop, running), 60_000))
+      yield* (yield* JobStore).sweep
+      assert.strictEqual(yield* stateOf(id), "Waiting")
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("leaves nobody waiting for it to be idle, now or later", () =>
+    Effect.gen(function*() {
+      yield* JobWorker.stop
+      assert.isTrue(yield* returns(JobWorker.awaitIdle, 1000))
+    }).pipe(Effect.provide(worker(long(Effect.void)).pipe(Layer.provideMerge(memory)))))
+
+  it.effect("asked for by many at once, and from inside, gives all the same report", () =>
+    Effect.gen(function*() {
+      const service = yield* Deferred.make<JobWorker.JobWorker["Service"]>()
+      const reports: Array<Supervisor.Report> = []
+      const asking = long(
+        Effect.flatMap(Deferred.await(service), ({ stop }) => Effect.map(stop, (report) => reports.push(report)))
+      )
+      yield* Effect.gen(function*() {
+        const running = yield* JobWorker.JobWorker
+        yield* Long.enqueueAll([undefined, undefined])
+        yield* settle
+        yield* Deferred.succeed(service, running)
+        const outside = yield* Effect.forEach([1, 2, 3], () => running.stop, { concurrency: "unbounded" })
+        assert.strictEqual(reports.length, 2)
+        for (const report of [...reports, ...outside]) assert.strictEqual(report.abandoned, 0)
+      }).pipe(Effect.provide(worker(asking, { gracePeriod: "5 seconds" })))
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("a store", () => {
+  it.effect("that gives no answer to a worker is asked again, and the worker says so meanwhile", () =>
+    Effect.gen(function*() {
+      // The first of each.
+      const unanswered = new Set(["join", "turn"])
+      const answer = <A, E>(operation: string, answer: Effect.Effect<A, E>) =>
+        Effect.suspend(() => unanswered.delete(operation) ? Effect.never : answer)
+      const store = around((store) => ({
+        join: (joining) => answer("join", store.join(joining)),
+        turn: (turn) => answer("turn", store.turn(turn))
+      }))
+      yield* Effect.gen(function*() {
+        const { id } = yield* Long.enqueue(undefined)
+        const states: Array<string> = []
+        for (let at = 0; at < 65_000; at += 10) {
+          const { state } = yield* JobWorker.status
+          if (states.at(-1) !== state) states.push(state)
+          yield* TestClock.adjust(10)
+        }
+        assert.deepStrictEqual(states, ["Starting", "Running", "Degraded", "Running", "Degraded", "Running"])
+        assert.strictEqual(yield* stateOf(id), "Succeeded")
+      }).pipe(Effect.provide(worker(long(Effect.void)).pipe(Layer.provide(store))))
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("that dies stops the worker, what it runs, and who waits for it", () =>
+    Effect.gen(function*() {
+      let isBroken = false
+      const store = around((store) => ({ turn: (turn) => isBroken ? Effect.die("broken") : store.turn(turn) }))
+      const ended: Array<string> = []
+      yield* Effect.gen(function*() {
+        yield* Long.enqueue(undefined)
+        yield* settle
+        isBroken = true
+        yield* Long.enqueue(undefined)
+        yield* JobWorker.awaitIdle
+        assert.deepStrictEqual(ended, ["interrupted"])
+        assert.strictEqual((yield* JobWorker.status).state, "Stopped")
+      }).pipe(Effect.provide(
+        worker(long(Effect.onInterrupt(Effect.never, () => Effect.sync(() => ended.push("interrupted"))))).pipe(
+          Layer.provide(store)
+        )
+      ))
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("a lease", () => {
+  it.effect("that has run out begins nothing, though its timer is late", () =>
+    Effect.gen(function*() {
+      let late = 0
+      // Its timers wake late, as after a blocked event loop; the answer to a turn comes first.
+      const clock = yield* Clock.Clock
+      const stalled = {
+        ...clock,
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe() + BigInt(late) * 1_000_000n
+      }
+      const begun: Array<string> = []
+      const slow = around((store) => ({
+        turn: (turn) => Effect.tap(store.turn(turn), ({ jobs }) => Effect.sync(() => void (late += jobs.length * 5000)))
+      }))
+      yield* Effect.gen(function*() {
+        yield* JobWorker.awaitIdle
+        yield* Long.enqueue(undefined)
+        yield* settle
+        assert.deepStrictEqual(begun, [])
+      }).pipe(
+        Effect.provide(
+          worker(long(Effect.sync(() => begun.push("begun")))).pipe(
+            Layer.provide(slow),
+            Layer.provide(Layer.succeed(Clock.Clock, stalled))
+          )
+        )
+      )
+    }).pipe(Effect.provide(memory)))
+})
