@@ -8,6 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import * as EffectRandom from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
@@ -301,6 +302,8 @@ const storm = (seed: number, isFaulty: boolean) =>
       Effect.tap(() => pass(1000)),
       Effect.flatMap((fibers) => Effect.forEach([...fibers, ...stops], Fiber.join))
     )
+    // A worker that is stopped while it joins leaves a lease that nobody renews.
+    yield* pass(300)
     assert.deepStrictEqual(log.wrong, [])
     assert.isTrue(log.runs.every(({ until }) => until < Infinity))
     assert.deepStrictEqual((yield* jobStore.limits).map(({ active }) => active), [0, 0])
@@ -336,6 +339,7 @@ describe("JobStoreMemory with workers", () => {
             storm(seed, isFaulty).pipe(
               Effect.provide(store),
               leakGuard,
+              EffectRandom.withSeed(seed),
               Effect.catchDefect((cause) => Effect.die(new Error(`SEED=${seed} STORMS=1: ${cause}`, { cause })))
             ),
           { discard: true }

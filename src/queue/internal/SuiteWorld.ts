@@ -1,9 +1,11 @@
 /** What the laws of job stores are told with: jobs, workers, and how a store answers them. */
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type { Scope } from "effect/Scope"
 import type { Limit } from "../../Concurrency.ts"
+import type { StoreOptions } from "./StoreOptions.ts"
 import type {
   Claimed,
   ClaimFilter,
@@ -20,6 +22,16 @@ import type {
   Turn,
   Turned
 } from "./StorePort.ts"
+
+export type Story<A = void> = Generator<Effect.Effect<any, unknown, Scope>, A, never>
+
+/** A law, told of a store of its own. */
+export type Law = (title: string, story: (world: World) => Story, options?: StoreOptions) => void
+
+export type Opening = Effect.Effect<World, never, Scope>
+
+/** A law told of Layers at one place. */
+export type Durably = (title: string, story: (open: (options?: StoreOptions) => Opening) => Story) => void
 
 /** A job as plain as can be, and what it has more. */
 export const job = (name: string, more: Partial<NewJob> = {}): NewJob => ({
@@ -202,3 +214,9 @@ export const dead = (job: Attempt, reason: DeadReason = "Failed"): End => ({
   reason,
   error: errorOf(job, reason, "no more")
 })
+
+/** Not later than it is, and not at once. */
+export const soonest = (next: number | undefined, millis: number): void => {
+  assert.isDefined(next)
+  assert.isTrue(next! > 0 && next! <= millis, `next is ${next}, and there is something in ${millis}`)
+}
