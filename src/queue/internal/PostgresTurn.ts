@@ -151,8 +151,9 @@ begin
   end if;
 end $$;
 
--- The first job of each line that has any.
-create function ${s}.heads(_queues text[], out heads ${s}.head[]) language sql stable as $$
+-- The first job of each line that has any. (In PL/pgSQL, as what is in SQL is planned anew in every transaction before PostgreSQL 18.)
+create function ${s}.heads(_queues text[]) returns ${s}.head[] language plpgsql stable as $$
+begin return (
   with recursive h as (
     (select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job where state = 1 order by line, priority, rank, seq limit 1)
     union all
@@ -164,7 +165,7 @@ create function ${s}.heads(_queues text[], out heads ${s}.head[]) language sql s
   select array_agg((h.line, h.priority, h.rank, h.seq, h.queue, h.tags, h.key, h.weight, h.limited, h.epoch)::${s}.head order by h.priority, h.rank, h.seq)
   from h left join ${s}.queue q on q.name = h.queue
   where q.paused is not true and (_queues is null or h.queue = any(_queues))
-$$;
+); end $$;
 
 -- Puts up to so many jobs in their new line.
 create function ${s}.reline(_line bigint, _most int) returns int language plpgsql as $$
@@ -187,7 +188,8 @@ returns double precision language sql immutable as $$
 $$;
 
 -- What may be in the way of these lines, and what it has left. Sees what is active: under the second lock that is exact.
-create function ${s}.resources(_heads ${s}.head[], _now double precision) returns ${s}.resource[] language sql stable as $$
+create function ${s}.resources(_heads ${s}.head[], _now double precision) returns ${s}.resource[] language plpgsql stable as $$
+begin return (
   with h as materialized (select * from unnest(_heads) where limited),
   a as materialized (
     select queue, key, tags, sum(weight) w from ${s}.job where state = 2 and limited group by queue, key, tags
@@ -213,10 +215,11 @@ create function ${s}.resources(_heads ${s}.head[], _now double precision) return
         join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
         left join (select queue, key, sum(w) w from a group by queue, key) a on a.queue = k.queue and a.key = k.key
   ) x
-$$;
+); end $$;
 
 -- In the order of their heads.
-create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) returns ${s}.lane[] language sql immutable set enable_nestloop = off as $$
+create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) returns ${s}.lane[] language plpgsql immutable set enable_nestloop = off as $$
+begin return (
   with h as materialized (select * from unnest(_heads) with ordinality),
   x as materialized (select *, ordinality::int i from unnest(_resources) with ordinality),
   n as materialized (
@@ -232,11 +235,12 @@ create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) retur
   select array_agg((h.line, h.priority, h.rank, h.seq, h.limited, h.weight, coalesce(n.needs, '{}'), n.most, coalesce(n.is_open, true))::${s}.lane
     order by h.ordinality)
   from h left join n on n.line = h.line
-$$;
+); end $$;
 
 -- In how many milliseconds rates let something of these lines start.
 create function ${s}.ready_in(_lanes ${s}.lane[], _resources ${s}.resource[], _free double precision[])
-returns double precision language sql immutable set enable_nestloop = off as $$
+returns double precision language plpgsql immutable set enable_nestloop = off as $$
+begin return (
   select min(ready) from (
     select max(case when x.kind = 1 then ceil((least(l.weight, x.burst) * x.per - x.free) / x.count) else 0 end) ready,
       bool_or(x.kind <> 1 and x.free < l.weight) stuck
@@ -246,7 +250,7 @@ returns double precision language sql immutable set enable_nestloop = off as $$
           join (select free, i from unnest(_free) with ordinality f(free, i)) f on f.i = r.i) x on x.i = n.i
     group by l.line
   ) t where not stuck and ready > 0
-$$;
+); end $$;
 
 create function ${s}.turn(
   _worker bigint, _turns double precision,
@@ -286,7 +290,9 @@ declare
   _counts int[];
   _lines bigint[];
   _is_plain boolean;
-  _picks bigint[] := '{}';
+  _picks tid[] := '{}';
+  _each int;
+  _is_cut boolean;
   _picked int := 0;
   _fits boolean;
   _line bigint;
@@ -403,21 +409,25 @@ begin
       _per := array(select x.per from unnest(_resources) with ordinality x order by x.ordinality);
       _used := array_fill(false, array[cardinality(_free)]);
       _counts := array_fill(0, array[cardinality(_open)]);
-      -- The first of each line, in one order, until no head of a line that is left out comes before; then more lines, from there on.
+      -- Some of each of the first lines, in one order, until what was not looked at may come before: the rest of one of them, or the head of the
+      -- next line. Then more, from there on.
       _m := least(64, cardinality(_open));
       while _picked < _want and _m > 0 loop
+        _each := least(_want - _picked, 4 + 2 * (_want - _picked) / _m);
+        _is_cut := false;
         _edge_priority := (_open[_m + 1]).priority;
         _edge_rank := (_open[_m + 1]).rank;
         _edge_seq := (_open[_m + 1]).seq;
         for c in
-          select l.ordinality::int i, l.limited, l.weight, l.needs, f.seq, f.priority, f.rank
+          select l.ordinality::int i, l.limited, l.weight, l.needs, f.at, f.seq, f.priority, f.rank, f.n
           from unnest(_open[1:_m]) with ordinality l cross join lateral (
-            select f.seq, f.priority, f.rank from ${s}.job f
+            select f.ctid at, f.seq, f.priority, f.rank, row_number() over (order by f.line, f.priority, f.rank, f.seq) n from ${s}.job f
             where f.state = 1 and f.line = l.line and (f.priority, f.rank, f.seq) > (_at_priority, _at_rank, _at_seq) and ${fits}
-            order by f.line, f.priority, f.rank, f.seq limit least(_want - _picked, l.most)
+            order by f.line, f.priority, f.rank, f.seq limit least(_each, l.most)
           ) f order by f.priority, f.rank, f.seq
         loop
-          exit when (c.priority, c.rank, c.seq) >= (_edge_priority, _edge_rank, _edge_seq) or _picked = _want;
+          exit when _is_cut or _picked = _want or (c.priority, c.rank, c.seq) >= (_edge_priority, _edge_rank, _edge_seq);
+          _is_cut := c.n = _each;
           _at_priority := c.priority;
           _at_rank := c.rank;
           _at_seq := c.seq;
@@ -434,12 +444,13 @@ begin
               _free[r] := _free[r] - least(c.weight, _burst[r]) * _per[r];
               _used[r] := true;
             end loop;
-            _picks := _picks || c.seq;
+            _picks := _picks || c.at;
           else
             _counts[c.i] := _counts[c.i] + 1;
           end if;
           _picked := _picked + 1;
         end loop;
+        continue when _is_cut;
         exit when _m = cardinality(_open);
         _m := least(_m * 4, cardinality(_open));
       end loop;
@@ -448,7 +459,7 @@ begin
         select x.name, _now, array_agg(_free[x.i] order by x.i) from (select *, ordinality i from unnest(_resources) with ordinality) x
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
     end if;
-    if _picks <> '{}' then${claim(s, "j.seq = any(_picks) and j.state + 0 = 1")}
+    if _picks <> '{}' then${claim(s, "j.ctid = any(_picks) and j.state + 0 = 1")}
     end if;
     for i in 1..coalesce(cardinality(_lines), 0) loop
       continue when _counts[i] = 0;
