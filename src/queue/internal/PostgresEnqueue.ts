@@ -70,6 +70,9 @@ create function ${s}.enqueue(
 declare
   _now double precision := ${s}.clock();
   _epoch int := (select epoch from ${s}.config);
+  _seqs bigint[];
+  _where text;
+  _later boolean;
 begin
   if _id is not null or _unique_key is not null or (select numeric_ids from ${s}.config)
     or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
@@ -78,7 +81,6 @@ begin
     return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
     return;
   end if;
-  return query
     with x as materialized (
       select e.i - 1 i, v->>0 queue, v->>1 as name, t.tags, (v->>3)::float8 weight, (v->>4)::float8 priority, (v->>5)::boolean once, (v->>6)::int max_crashes,
         coalesce(q.keyed, false) keyed, coalesce(q.is_capped, false) capped, coalesce(q.is_bounded, false) bounded, p.line, p.limited, p.tags limiting
@@ -100,7 +102,7 @@ begin
       from j join (select d.queue, d.key, ${s}.rank_of(d.queue, d.key) rank from (select distinct queue, key from j where keyed and not later) d) r
         on r.queue = j.queue and r.key is not distinct from j.key
       where j.keyed and not j.later
-    )
+    ), n as (
     insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, key, payload, trace)
     select
       case when j.capped and j.key is not null then ${s}.line_of(_epoch, j.queue, j.limiting, j.key, j.weight) else j.line end,
@@ -109,8 +111,15 @@ begin
       j.due, _now, j.expires, _epoch, j.weight, j.max_crashes, case when j.later then 0 else 1 end,
       j.limited or (j.capped and j.key is not null), j.keyed, j.bounded, j.once, j.name, j.queue, j.tags, j.key, j.payload, j.trace
     from j left join ranked r on r.o = j.o order by j.o
-    returning seq::text, 'new', null::text;
-  perform ${s}.notify('');
+      returning seq, state, line, priority, rank
+    )
+    select (select array_agg(n.seq order by n.seq) from n),
+      (select case when count(*) <= 20 then string_agg(concat_ws(',', l.line, l.priority, l.rank, l.seq), ';') end from (
+        select distinct on (n.line) n.line, n.priority, n.rank, n.seq from n where n.state = 1 order by n.line, n.priority, n.rank, n.seq
+      ) l), (select bool_or(n.state = 0) from n)
+      into _seqs, _where, _later;
+  perform ${s}.notify(case when _later then '' else coalesce(_where, '') end);
+  return query select u.seq::text, 'new'::text, null::text from unnest(_seqs) u(seq);
 end $$;
 
 -- One by one: what has an id, a unique key, a queue with a bound, or the first key of its queue.

@@ -59,7 +59,7 @@ declare
 begin
   perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
   for i in 1..1000 loop
-    select * into t from ${s}.tidy(${s}.clock(), _keep);
+    select * into t from ${s}.tidy(${s}.clock(), _keep, true);
     n := n + t.leases;
     if t.leases > 0 or t.changed then perform ${s}.notify(''); end if;
     exit when not t.more;

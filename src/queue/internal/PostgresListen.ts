@@ -13,6 +13,7 @@ import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type { Scope } from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import type { View } from "./PostgresView.ts"
 
 export class Listening {
   private readonly wakes = new Set<() => void>()
@@ -20,8 +21,12 @@ export class Listening {
   private readonly pg: PgClient
   private readonly channel: string
   private readonly poll: Duration.Duration
+  private readonly view: View
+  /** Whatever is said is heard. */
+  isHearing = false
 
-  constructor(pg: PgClient, channel: string, poll: Duration.Duration) {
+  constructor(pg: PgClient, channel: string, poll: Duration.Duration, view: View) {
+    this.view = view
     this.pg = pg
     this.channel = channel
     this.poll = poll
@@ -54,18 +59,25 @@ export class Listening {
 
   private readonly run: Effect.Effect<void> = Effect.suspend(() =>
     Effect.raceFirst(
-      Effect.ignore(Effect.retry(Effect.scoped(this.hear), backOff)),
+      Effect.ignore(Effect.retry(
+        Effect.ensuring(Effect.scoped(this.hear), Effect.sync(() => void (this.isHearing = false))),
+        backOff
+      )),
       Effect.forever(Effect.andThen(jittered(this.poll), Effect.sync(this.wake)))
     )
   )
 
   private get hear(): Effect.Effect<never, SqlError | Deaf, Scope> {
     return Effect.flatMap(this.pg.listen(this.channel), (heard) => {
+      this.view.forget()
+      this.isHearing = true
       this.wake()
       let isSilent = true
       const ears = Effect.forever(Effect.map(Queue.take(heard), ({ payload }) => {
         isSilent = false
-        if (payload !== ping) this.wake()
+        if (payload === ping) return
+        this.view.hear(payload)
+        this.wake()
       }))
       const pulse = Effect.gen({ self: this }, function*() {
         isSilent = true

@@ -22,6 +22,14 @@ import {
   type WorkerRecord
 } from "./StorePort.ts"
 
+/** Where a job waits. */
+export interface Position {
+  readonly line: string
+  readonly priority: number
+  readonly rank: number
+  readonly seq: number
+}
+
 type Row = ReadonlyArray<any>
 type Rows = ReadonlyArray<Row>
 
@@ -115,7 +123,8 @@ export const enqueued = (
 export const turnParams = (
   { ends, epoch = 0, filter, holds, want, worker }: Turn,
   keep: ReadonlyArray<number>,
-  given: ReadonlySet<string>
+  given: ReadonlySet<string>,
+  view: ReadonlyArray<Position> | undefined
 ): ReadonlyArray<unknown> => {
   // Of two ends of one job the first that fits is the one that counts: they are looked at one by one.
   const isPlain = new Set(ends.map(({ id }) => id)).size === ends.length
@@ -150,14 +159,18 @@ export const turnParams = (
     float(filter.priorities?.from ?? null),
     float(filter.priorities?.to ?? null),
     texts(filter.names),
-    floats(keep)
+    floats(keep),
+    bigints(view?.map(({ line }) => BigInt(line))),
+    floats(view?.map(({ priority }) => priority)),
+    floats(view?.map(({ rank }) => rank)),
+    floats(view?.map(({ seq }) => seq))
   ]
 }
 
 // ─── what comes back
 
-/** `undefined`: the lease has ended. */
-export const turned = (rows: Rows, given: Set<string>): Turned | undefined => {
+/** What a turn has found, and seen on its way. `undefined`: the lease has ended. */
+export const turned = (rows: Rows, given: Set<string>): (Turned & Seen) | undefined => {
   const last = rows[rows.length - 1]!
   if (!last[20]) return undefined
   const order = rows.slice(0, -1).sort((a, b) => a[7] - b[7] || a[15] - b[15] || a[16] - b[16])
@@ -166,8 +179,23 @@ export const turned = (rows: Rows, given: Set<string>): Turned | undefined => {
     jobs: order.map(claimed),
     refused: last[17] ?? [],
     cancelled: last[18] ?? [],
-    next: last[19] ?? undefined
+    next: last[19] ?? undefined,
+    looked: last[21] ?? undefined,
+    dueIn: last[22] ?? undefined,
+    heads: ((last[23] ?? []) as ReadonlyArray<string>).map((line, i) => ({
+      line,
+      priority: last[24][i],
+      rank: last[25][i],
+      seq: last[26][i]
+    }))
   }
+}
+
+export interface Seen {
+  /** How long it looked, in milliseconds, if it did. */
+  readonly looked: number | undefined
+  readonly dueIn: number | undefined
+  readonly heads: ReadonlyArray<Position>
 }
 
 const claimed = (

@@ -9,6 +9,7 @@ import { keeperOptions } from "./PostgresKeeper.ts"
 import { Listening } from "./PostgresListen.ts"
 import * as Rows from "./PostgresRows.ts"
 import * as Schema from "./PostgresSchema.ts"
+import { View } from "./PostgresView.ts"
 import { checkMillis, checkStoreOptions, type StoreOptions } from "./StoreOptions.ts"
 import { JobStoreError, LeaseEndedError, type Store } from "./StorePort.ts"
 
@@ -39,7 +40,8 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
     pg.unsafe(`select 'tasklayer:' || hashtext($1)`, [s]).values,
     failed("connect")
   )) as [[string]]
-  const listening = new Listening(pg, channel, poll)
+  const view = new View()
+  const listening = new Listening(pg, channel, poll, view)
   const keeper = keeperOptions(schema, pg.config)
 
   const rows = (operation: string, text: string, params: ReadonlyArray<unknown>) =>
@@ -49,7 +51,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
   const given = new Set<string>()
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
-  const turnText = `select * from ${s}.turn(${Rows.placeholders(21)})`
+  const turnText = `select * from ${s}.turn(${Rows.placeholders(25)})`
 
   const store: Store = {
     kind,
@@ -84,19 +86,26 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
             })
       ),
     turn: (turn) =>
-      Effect.flatMap(
-        Effect.catchIf(
-          rows("turn", turnText, Rows.turnParams(turn, keep, given)),
-          ({ cause }) => Rows.stateOf(cause) === "TL005",
-          () => Effect.fail(new LeaseEndedError({ worker: turn.worker }))
-        ),
-        (rows) => {
-          const turned = Rows.turned(rows, given)
-          return turned === undefined
-            ? Effect.fail(new LeaseEndedError({ worker: turn.worker }))
-            : Effect.succeed(turned)
-        }
-      ),
+      Effect.suspend(() => {
+        const known = view.begin(listening.isHearing, performance.now())
+        return rows("turn", turnText, Rows.turnParams(turn, keep, given, known)).pipe(
+          Effect.onError(() => Effect.sync(() => view.abandon())),
+          Effect.catchIf(
+            ({ cause }) => Rows.stateOf(cause) === "TL005",
+            () => Effect.fail(new LeaseEndedError({ worker: turn.worker }))
+          ),
+          Effect.flatMap((rows) => {
+            const turned = Rows.turned(rows, given)
+            if (turned === undefined) {
+              view.abandon()
+              return Effect.fail(new LeaseEndedError({ worker: turn.worker }))
+            }
+            const { cancelled, jobs, next = Infinity, refused } = turned
+            const soonest = Math.min(next, view.end(turned, performance.now()) ?? Infinity)
+            return Effect.succeed({ cancelled, jobs, refused, next: soonest === Infinity ? undefined : soonest })
+          })
+        )
+      }),
     leave: (worker) =>
       Effect.asVoid(rows("leave", `select ${s}.leave_lease($1, $2)`, [Rows.workerId(worker), Rows.floats(keep)])),
     sweep: value("sweep", `select ${s}.sweep($1)`, [Rows.floats(keep)]),

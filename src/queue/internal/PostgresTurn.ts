@@ -16,7 +16,7 @@ const claimed = (of: string): string =>
   `coalesce(${of}.id, ${of}.seq::text), ${
     columns.slice(2).map((column) => `${of}.${column}`).join(", ")
   }, ${of}.seq::float8,
-      null::text[], null::text[], null::float8, null::boolean`
+      null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[]`
 
 /** A claim of what a query finds; where there are unique keys or fairness, with what it frees and how far that got. */
 const claim = (s: string, found: string): string => {
@@ -52,7 +52,8 @@ const fits =
 
 const free = (s: string): string =>
   `j.ctid = any(array(
-        select f.ctid from ${s}.job f where f.state = 1 and f.line = _line and ${fits}
+        select f.ctid from ${s}.job f where f.state = 1 and f.line = _line
+          and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
         order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked))`
 
 export const turning = (s: string): string => `
@@ -109,7 +110,7 @@ begin
 end $$;
 
 -- Ends leases and expired jobs, and lets wait what is due: in batches; says whether there was more.
-create function ${s}.tidy(_now double precision, _keep double precision[], out leases int, out changed boolean, out more boolean) language plpgsql as $$
+create function ${s}.tidy(_now double precision, _keep double precision[], _look boolean, out leases int, out changed boolean, out more boolean) language plpgsql as $$
 declare
   w ${s}.worker;
   j ${s}.job;
@@ -139,6 +140,7 @@ begin
     end loop;
     delete from ${s}.worker where id = w.id;
   end loop;
+  if not _look and leases = 0 then return; end if;
   for j in select * from ${s}.job where state < 2 and attempt = 0 and expires is not null and expires <= _now order by expires limit 1000 for update skip locked loop
     perform ${s}.bury(j, 4, 'Expired', _now, _keep);
     n := n + 1;
@@ -151,21 +153,34 @@ begin
   end if;
 end $$;
 
--- The first job of each line that has any. (In PL/pgSQL, as what is in SQL is planned anew in every transaction before PostgreSQL 18.)
-create function ${s}.heads(_queues text[]) returns ${s}.head[] language plpgsql stable as $$
-begin return (
-  with recursive h as (
-    (select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job where state = 1 order by line, priority, rank, seq limit 1)
-    union all
-    select n.* from h cross join lateral (
-      select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job
-      where state = 1 and line > h.line order by line, priority, rank, seq limit 1
-    ) n
-  )
-  select array_agg((h.line, h.priority, h.rank, h.seq, h.queue, h.tags, h.key, h.weight, h.limited, h.epoch)::${s}.head order by h.priority, h.rank, h.seq)
-  from h left join ${s}.queue q on q.name = h.queue
-  where q.paused is not true and (_queues is null or h.queue = any(_queues))
-); end $$;
+-- The first job of each line that has any: of all lines, or of those in view, from where they are known to begin. (Much here is in PL/pgSQL, as
+-- what is in SQL is planned anew in every transaction before PostgreSQL 18.)
+create function ${s}.heads(_lines bigint[], _priorities double precision[], _ranks double precision[], _seqs double precision[])
+returns ${s}.head[] language plpgsql stable as $$
+begin
+  if _lines is not null then
+    return (
+      select array_agg((h.line, h.priority, h.rank, h.seq, h.queue, h.tags, h.key, h.weight, h.limited, h.epoch)::${s}.head order by h.priority, h.rank, h.seq)
+      from unnest(_lines, _priorities, _ranks, _seqs) v(line, priority, rank, seq) cross join lateral (
+        select j.line, j.priority, j.rank, j.seq, j.queue, j.tags, j.key, j.weight, j.limited, j.epoch from ${s}.job j
+        where j.state = 1 and j.line = v.line and (j.priority, j.rank, j.seq) >= (v.priority, v.rank, v.seq::bigint)
+        order by j.line, j.priority, j.rank, j.seq limit 1
+      ) h
+    );
+  end if;
+  return (
+    with recursive h as (
+      (select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job where state = 1 order by line, priority, rank, seq limit 1)
+      union all
+      select n.* from h cross join lateral (
+        select line, priority, rank, seq, queue, tags, key, weight, limited, epoch from ${s}.job
+        where state = 1 and line > h.line order by line, priority, rank, seq limit 1
+      ) n
+    )
+    select array_agg((h.line, h.priority, h.rank, h.seq, h.queue, h.tags, h.key, h.weight, h.limited, h.epoch)::${s}.head order by h.priority, h.rank, h.seq)
+    from h
+  );
+end $$;
 
 -- Puts up to so many jobs in their new line.
 create function ${s}.reline(_line bigint, _most int) returns int language plpgsql as $$
@@ -256,11 +271,13 @@ create function ${s}.turn(
   _worker bigint, _turns double precision,
   _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
   _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
-  _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[]
+  _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[],
+  _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[]
 ) returns table(
   id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
   attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
-  refused text[], cancelled text[], next double precision, alive boolean
+  refused text[], cancelled text[], next double precision, alive boolean,
+  looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[]
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 #variable_conflict use_column
 declare
@@ -280,6 +297,15 @@ declare
   _news boolean := false;
   _more boolean := false;
   _heads ${s}.head[];
+  _seen ${s}.head[];
+  _look boolean := _view_lines is null;
+  _looked double precision;
+  _due double precision;
+  _began timestamptz;
+  _head_priority double precision;
+  _head_rank double precision;
+  _head_seq bigint;
+  _firsts ${s}.lane[];
   _lanes ${s}.lane[];
   _open ${s}.lane[];
   _resources ${s}.resource[];
@@ -315,7 +341,7 @@ begin
   _now := ${s}.clock();
   if w.id is null or w.epoch > _turns or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then
     return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
-      null::text[], null::text[], null::float8, false;
+      null::text[], null::text[], null::float8, false, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[];
     return;
   end if;
 
@@ -358,9 +384,11 @@ begin
       if e.kind = 'Returned' then
         perform ${s}.give_back(j, _now, _keep);
         _news := true;
+        _look := true;
       elsif e.kind = 'Retry' then
         perform ${s}.put_back(j, e.after, _now, _keep);
         _news := _news or e.after <= 0;
+        _look := _look or e.after <= 0;
       else
         perform ${s}.bury(j, case e.kind when 'Succeeded' then 3 when 'Dead' then 4 else 5 end, e.detail, _now, _keep);
       end if;
@@ -370,17 +398,19 @@ begin
     for j in select * from ${s}.job g where g.worker = _worker and g.state = 2 and ${s}.id_of(g.id, g.seq) <> all(_holds) loop
       perform ${s}.give_back(j, _now, _keep);
       _news := true;
+      _look := true;
     end loop;
   end if;
 
   -- Sweep.
-  select _news or t.changed, t.more into _news, _more from ${s}.tidy(_now, _keep) t;
+  _began := clock_timestamp();
+  select _news or t.changed, t.more, _look or t.leases > 0 into _news, _more, _look from ${s}.tidy(_now, _keep, _look) t;
 
   -- Claim.
   if _want > 0 then
     _epoch := (select c.epoch from ${s}.config c);
     for i in 1..10 loop
-      _heads := ${s}.heads(_queues);
+      _heads := case when _look then ${s}.heads(null, null, null, null) else ${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs) end;
       _n := 0;
       for c in select h.line from unnest(_heads) h where h.epoch <> _epoch loop
         _n := _n + ${s}.reline(c.line, 2000);
@@ -389,7 +419,10 @@ begin
       exit when _n = 0;
     end loop;
     if _n > 0 then _more := true; end if;
-    _heads := array(select h from unnest(_heads) h where h.epoch = _epoch);
+    if _look and _n = 0 then _looked := extract(epoch from clock_timestamp() - _began) * 1000; end if;
+    if cardinality(_heads) <= 100 then _seen := _heads; end if;
+    _heads := array(select h from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
+      where h.epoch = _epoch and q.paused is not true and (_queues is null or h.queue = any(_queues)) order by h.priority, h.rank, h.seq);
     if exists(select from unnest(_heads) h where h.limited) then
       perform pg_advisory_xact_lock(${lock(s)}, 2);
       _now := ${s}.clock();
@@ -400,6 +433,7 @@ begin
     _is_plain := not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed);
     if _resources is null and cardinality(_heads) = 1 then
       _lines := array[(_heads[1]).line];
+      _firsts := array[row((_heads[1]).line, (_heads[1]).priority, (_heads[1]).rank, (_heads[1]).seq, false, 1, '{}'::int[], null, true)::${s}.lane];
       _counts := array[_want];
     elsif cardinality(_heads) > 0 then
       _lanes := ${s}.lanes(_heads, _resources);
@@ -421,8 +455,12 @@ begin
         for c in
           select l.ordinality::int i, l.limited, l.weight, l.needs, f.at, f.seq, f.priority, f.rank, f.n
           from unnest(_open[1:_m]) with ordinality l cross join lateral (
+            select case when i then _at_priority else l.priority end priority, case when i then _at_rank else l.rank end rank,
+              case when i then _at_seq else l.seq end seq
+            from (select (l.priority, l.rank, l.seq) <= (_at_priority, _at_rank, _at_seq)) is_behind(i)
+          ) b cross join lateral (
             select f.ctid at, f.seq, f.priority, f.rank, row_number() over (order by f.line, f.priority, f.rank, f.seq) n from ${s}.job f
-            where f.state = 1 and f.line = l.line and (f.priority, f.rank, f.seq) > (_at_priority, _at_rank, _at_seq) and ${fits}
+            where f.state = 1 and f.line = l.line and (f.priority, f.rank, f.seq) >= (b.priority, b.rank, b.seq) and f.seq <> _at_seq and ${fits}
             order by f.line, f.priority, f.rank, f.seq limit least(_each, l.most)
           ) f order by f.priority, f.rank, f.seq
         loop
@@ -455,6 +493,7 @@ begin
         _m := least(_m * 4, cardinality(_open));
       end loop;
       _lines := array(select l.line from unnest(_open) with ordinality l order by l.ordinality);
+      _firsts := _open;
       insert into ${s}.bucket(tag, at, credit)
         select x.name, _now, array_agg(_free[x.i] order by x.i) from (select *, ordinality i from unnest(_resources) with ordinality) x
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
@@ -464,6 +503,9 @@ begin
     for i in 1..coalesce(cardinality(_lines), 0) loop
       continue when _counts[i] = 0;
       _line := _lines[i];
+      _head_priority := (_firsts[i]).priority;
+      _head_rank := (_firsts[i]).rank;
+      _head_seq := (_firsts[i]).seq;
       _most := _counts[i];${claim(s, free(s))}
     end loop;
     -- What others had their hands on is made up for by what comes next.
@@ -472,6 +514,9 @@ begin
         continue when _counts[i] = 0;
         exit when _got >= _picked;
         _line := _lines[i];
+      _head_priority := (_firsts[i]).priority;
+      _head_rank := (_firsts[i]).rank;
+      _head_seq := (_firsts[i]).seq;
         _most := _picked - _got;${claim(s, free(s))}
       end loop;
     end if;
@@ -479,13 +524,20 @@ begin
   end if;
 
   _cancelled := array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel);
-  if _more or (_want > 0 and _got >= _want) or (_want = 0 and exists(select from ${s}.job g where g.state = 1)) then
+  if _more or (_want > 0 and _got >= _want) or (_look and _want = 0 and exists(select from ${s}.job g where g.state = 1)) then
     _next := 0;
-  else
+  end if;
+  -- Where it did not look the store knows when it has to.
+  if _look then
+    _due := least(
+      (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1),
+      (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1)
+    ) - _now;
+  end if;
+  if _next is distinct from 0 then
     _next := least(
       _next,
-      (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1) - _now,
-      (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1) - _now,
+      _due,
       (select l.paused_until from ${s}.tag_limit l where l.paused_until > _now order by l.paused_until limit 1) - _now,
       (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
     );
@@ -499,6 +551,7 @@ begin
     perform ${s}.notify('');
   end if;
   return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
-    _refused, _cancelled, _next, true;
+    _refused, _cancelled, _next, true, _looked, _due, v.*
+    from (select array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8) from unnest(_seen) h) v;
 end $$;
 `
