@@ -8,27 +8,35 @@ returns bigint language sql immutable parallel safe as $$
 $$;
 
 create function ${s}.place(_queue text, _tags text[], _key text, _weight double precision,
-  out line bigint, out epoch int, out limited boolean) language sql stable as $$
-  with c as (
-    select
-      (select epoch from ${s}.config) epoch,
-      case when _tags = '{}' then '{}' else array(select l.tag from ${s}.tag_limit l where l.tag = any(_tags) order by 1) end tags,
-      (select _key from ${s}.queue q where q.name = _queue and q.is_capped) key
-  )
-  select ${s}.line_of(epoch, _queue, tags, key, _weight), epoch, tags <> '{}' or key is not null from c
-$$;
+  out line bigint, out epoch int, out limited boolean) language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  _limited text[] := '{}';
+  _capped text;
+begin
+  epoch := (select epoch from ${s}.config);
+  if _tags <> '{}' then
+    _limited := array(select l.tag from ${s}.tag_limit l where l.tag = any(_tags) order by 1);
+  end if;
+  if _key is not null then
+    _capped := (select _key from ${s}.queue q where q.name = _queue and q.is_capped);
+  end if;
+  line := ${s}.line_of(epoch, _queue, _limited, _capped, _weight);
+  limited := _limited <> '{}' or _capped is not null;
+end $$;
 
 -- Start-time fair queueing: a job comes in where the last one of its key that waits leaves off, and not before what was claimed.
-create function ${s}.rank_of(_queue text, _key text) returns double precision language sql stable as $$
-  select greatest(
+create function ${s}.rank_of(_queue text, _key text) returns double precision language plpgsql stable as $$
+begin
+  return greatest(
     0,
     (select rank from ${s}.served where queue = _queue order by rank desc limit 1),
     case when _key is null
       then (select rank + weight from ${s}.job where state = 1 and ranked and queue = _queue and key is null order by rank + weight desc limit 1)
       else (select rank + weight from ${s}.job where state = 1 and ranked and queue = _queue and key = _key order by rank + weight desc limit 1)
     end
-  )
-$$;
+  );
+end $$;
 
 create function ${s}.notify(_what text) returns void language sql as $$
   select pg_notify('tasklayer:' || hashtext(${literal(s)}), _what)
@@ -73,12 +81,39 @@ declare
   _seqs bigint[];
   _where text;
   _later boolean;
+  _rank double precision;
+  x record;
 begin
   if _id is not null or _unique_key is not null or (select numeric_ids from ${s}.config)
     or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
     or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true))
   then
     return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
+    return;
+  end if;
+  -- Most often all are of one kind, and nobody has a key: nothing to be joined.
+  if jsonb_array_length(_shapes) = 1 and _key is null then
+    select _shapes->0->>0 queue, _shapes->0->>1 as name, t.tags, (_shapes->0->>3)::float8 weight, (_shapes->0->>4)::float8 priority,
+      (_shapes->0->>5)::boolean once, (_shapes->0->>6)::int max_crashes, coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded, p.*
+      into x
+      from (select array(select jsonb_array_elements_text(_shapes->0->2)) tags) t left join ${s}.queue q on q.name = _shapes->0->>0
+        cross join lateral ${s}.place(_shapes->0->>0, t.tags, null, (_shapes->0->>3)::float8) p;
+    _rank := case when x.keyed then ${s}.rank_of(x.queue, null) else 0 end;
+    with n as (
+      insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, payload, trace)
+      select x.line, x.priority, case when d.due > _now then null when x.keyed then _rank + x.weight * (count(*) filter (where d.due <= _now) over (order by j.o) - 1) else 0 end,
+        d.due, _now, coalesce(_now + expires_in, expires_at), x.epoch, x.weight, x.max_crashes, case when d.due > _now then 0 else 1 end,
+        x.limited, x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, j.payload, j.trace
+      from unnest(_payload, _trace, _due_in, _due_at, _expires_in, _expires_at)
+          with ordinality j(payload, trace, due_in, due_at, expires_in, expires_at, o)
+        cross join lateral (select coalesce(_now + due_in, due_at, _now) due) d
+      order by j.o
+      returning seq, state, rank
+    )
+    select array_agg(n.seq order by n.seq), concat_ws(',', x.line, x.priority, min(n.rank), min(n.seq) filter (where n.state = 1)), bool_or(n.state = 0)
+      from n into _seqs, _where, _later;
+    perform ${s}.notify(case when _later then '' else _where end);
+    return query select u.seq::text, 'new'::text, null::text from unnest(_seqs) u(seq);
     return;
   end if;
     with x as materialized (
@@ -170,11 +205,10 @@ begin
         select * into _taken from ${s}.taken t where t.key = x.unique_key for update;
         if found and coalesce(_taken.until > _now, true) then
           if x.conflict = 'error' then
-            raise exception using errcode = 'TL002', message = x.unique_key, detail =
-              coalesce((select ${s}.id_of(j.id, j.seq) from ${s}.job j where j.seq = _taken.job), (select ${s}.id_of(j.id, j.seq) from ${s}.ended j where j.seq = _taken.job), _taken.job::text);
+            raise exception using errcode = 'TL002', message = x.unique_key, detail = _taken.id;
           end if;
           if x.conflict = 'ignore' then
-            _ids := _ids || coalesce((select ${s}.id_of(j.id, j.seq) from ${s}.job j where j.seq = _taken.job), (select ${s}.id_of(j.id, j.seq) from ${s}.ended j where j.seq = _taken.job), _taken.job::text);
+            _ids := _ids || _taken.id;
             _whats := _whats || 'existing'::text;
             continue;
           end if;
@@ -238,8 +272,8 @@ begin
           delete from ${s}.taken t where t.key = x.unique_key;
         else
           -- Two at once: the second waits for the first here, and finds the key taken.
-          insert into ${s}.taken(key, job, kind, until) values (x.unique_key, _n, _new.unique_while, case when _new.unique_while = 3 then case _what when 'replaced' then _other.enqueued else _now end + x.unique_while end)
-            on conflict (key) do update set job = excluded.job, kind = excluded.kind, until = excluded.until
+          insert into ${s}.taken(key, job, id, kind, until) values (x.unique_key, _n, _ids[cardinality(_ids)], _new.unique_while, case when _new.unique_while = 3 then case _what when 'replaced' then _other.enqueued else _now end + x.unique_while end)
+            on conflict (key) do update set job = excluded.job, id = excluded.id, kind = excluded.kind, until = excluded.until
               where taken.job is not distinct from coalesce(_taken.job, excluded.job);
           if not found then raise exception using errcode = 'TL001'; end if;
         end if;

@@ -5,13 +5,14 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlError } from "effect/sql/SqlError"
 import { InvalidOptionError, orDie } from "../../InvalidOptionError.ts"
+import { Batch } from "./PostgresBatch.ts"
 import { keeperOptions } from "./PostgresKeeper.ts"
 import { Listening } from "./PostgresListen.ts"
 import * as Rows from "./PostgresRows.ts"
 import * as Schema from "./PostgresSchema.ts"
 import { View } from "./PostgresView.ts"
 import { checkMillis, checkStoreOptions, type StoreOptions } from "./StoreOptions.ts"
-import { JobStoreError, LeaseEndedError, type Store } from "./StorePort.ts"
+import { JobStoreError, LeaseEndedError, type NewJob, type Store } from "./StorePort.ts"
 
 export interface Options extends StoreOptions {
   /** Where its tables are. Default `"tasklayer"`. */
@@ -53,19 +54,28 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
   const turnText = `select * from ${s}.turn(${Rows.placeholders(25)})`
 
+  const isInTransaction = Effect.map(Effect.serviceOption(pg.transactionService), Option.isSome)
+  const put = (jobs: ReadonlyArray<NewJob>) => {
+    const params = Rows.enqueueParams(jobs)
+    return Effect.flatMap(rows("enqueue", enqueueText, params), Rows.enqueued).pipe(
+      Effect.retry({ times: 20, while: (error) => error === Rows.again }),
+      Effect.catchIf(
+        (error) => error === Rows.again,
+        () => Effect.fail(failed("enqueue")(new Error("a unique key changed hands too often")))
+      )
+    ) as ReturnType<Store["enqueue"]>
+  }
+  const batch = new Batch(put)
+
   const store: Store = {
     kind,
-    isInTransaction: Effect.map(Effect.serviceOption(pg.transactionService), Option.isSome),
+    isInTransaction,
     enqueue: (jobs) => {
       if (jobs.length === 0) return Effect.succeed([])
-      const params = Rows.enqueueParams(jobs)
-      return Effect.flatMap(rows("enqueue", enqueueText, params), Rows.enqueued).pipe(
-        Effect.retry({ times: 20, while: (error) => error === Rows.again }),
-        Effect.catchIf(
-          (error) => error === Rows.again,
-          () => Effect.fail(failed("enqueue")(new Error("a unique key changed hands too often")))
-        )
-      ) as ReturnType<Store["enqueue"]>
+      if (jobs.length > mostTogether || jobs.some(({ id, unique }) => id !== undefined || unique !== undefined)) {
+        return put(jobs)
+      }
+      return Effect.flatMap(isInTransaction, (is) => is ? put(jobs) : batch.enqueue(jobs))
     },
     join: ({ lease, name }) =>
       Effect.map(rows("join", `select * from ${s}.join_lease($1, $2)`, [name, Rows.float(lease)]), ([row]) => ({
@@ -170,6 +180,8 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
 const where = "JobStorePostgres.layer"
 const kind = "postgres"
+/** More at once go in by themselves, and keep nobody waiting. */
+const mostTogether = 100
 const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js"
 
 const failed = (operation: string) => (cause: unknown) => new JobStoreError({ kind, operation, cause })

@@ -100,6 +100,8 @@ create table ${s}.worker(
 create table ${s}.taken(
   key text primary key,
   job bigint not null,
+  -- Of the job, which may be gone.
+  id text not null,
   kind smallint not null,
   until double precision
 );
