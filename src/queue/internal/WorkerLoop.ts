@@ -71,6 +71,9 @@ class Held implements Supervisor.Owned {
   }
 }
 
+/** Begun at a time: of many that end at once the first are told of to the store while the others run. */
+const slice = 50
+
 /** What it has under one lease. */
 class Tenure {
   readonly held = new Map<string, Held>()
@@ -79,6 +82,8 @@ class Tenure {
   ends: Array<End> = []
   running = 0
   isBeginning = false
+  /** How many more may begin before others have a turn. */
+  slice = slice
   /** The answer to a turn was lost: the store may think that it has more. */
   isUncertain = false
   /** How often that was so: a turn that was given up and is done all the same must not claim after the one that followed it. */
@@ -309,7 +314,8 @@ export class WorkerLoop {
     if (tenure.isBeginning) return
     tenure.isBeginning = true
     // Its timers may be late: what has its lease no more begins nothing.
-    while (tenure.running < this.plan.concurrency && tenure.waiting.length > 0 && tenure.lease.left > 0) {
+    while (this.mayBegin(tenure)) {
+      if (tenure.slice-- === slice) this.renew(tenure)
       const held = tenure.waiting.shift()!
       tenure.running++
       const fiber = held.fiber = Effect.runForkWith(this.plan.context)(this.attempt(tenure, held))
@@ -322,6 +328,19 @@ export class WorkerLoop {
       })
     }
     tenure.isBeginning = false
+  }
+
+  private mayBegin({ lease, running, slice, waiting }: Tenure): boolean {
+    return slice > 0 && running < this.plan.concurrency && waiting.length > 0 && lease.left > 0
+  }
+
+  /** Once the others have had their turn. */
+  private renew(tenure: Tenure): void {
+    const more = Effect.sync(() => {
+      tenure.slice = slice
+      this.begin(tenure)
+    })
+    Effect.runForkWith(this.plan.context)(Effect.andThen(Effect.yieldNow, more))
   }
 
   /** Runs it, and sees to it that its end is told. */
