@@ -40,9 +40,9 @@ describe("JobStoreMemory keeps", () => {
   const retention = { succeeded: 0, cancelled: 0, dead: 50 }
 
   /** How much there is of everything. */
-  const sizes = (memory: MemoryStore): Record<string, number> =>
+  const sizes = (of: object): Record<string, number> =>
     Object.fromEntries(
-      Object.entries(memory).flatMap(([name, value]) =>
+      Object.entries(of).flatMap(([name, value]) =>
         value instanceof Map || value instanceof Set
           ? [[name, value.size]]
           : value instanceof Heap
@@ -72,9 +72,9 @@ describe("JobStoreMemory keeps", () => {
             expires: random.pick([undefined, undefined, { in: random.int(0, 30) }]),
             maxCrashes: 2,
             unique: random.pick([undefined, {
-              key: `u${round}${i}`,
+              key: `u${i % 4}`,
               while: random.pick(["waiting", "active", { window: 20 }] as const),
-              conflict: "ignore" as const
+              conflict: random.pick(["ignore", "replace"] as const)
             }])
           })),
         now
@@ -96,10 +96,12 @@ describe("JobStoreMemory keeps", () => {
       memory.prune(now)
       more = jobs.length > 0
     }
-    const left = sizes(memory)
     // Its settings are there to stay.
     assert.deepStrictEqual(memory.counts.map(({ queue }) => queue), ["capped"])
+    const left = sizes(memory)
     assert.deepStrictEqual(left, { ...Object.fromEntries(Object.keys(left).map((name) => [name, 0])), queues: 1 })
+    const queues: ReadonlyMap<string, object> = Object(memory).queues
+    assert.deepStrictEqual(sizes(queues.get("capped")!), { lines: 0, keys: 0 })
   })
 
   it("what is blocked out of the way of what is not, however much there is", () => {
@@ -347,6 +349,20 @@ describe("JobStoreMemory with workers", () => {
       30_000 + STORMS * 1000
     )
   }
+
+  it.effect("who waits for room in a queue goes on in the instant there is some", () =>
+    Effect.gen(function*() {
+      const jobStore = yield* JobStore
+      const Any = Job.make("any")
+      const put = Any.enqueueAll([undefined, undefined, undefined], { queue: "bounded" })
+      yield* put
+      const waits = yield* Effect.forkChild(put)
+      yield* TestClock.adjust(0)
+      const { worker } = yield* jobStore.join({ name: "it", lease: 1000 })
+      yield* jobStore.turn({ worker, ends: [], want: 1, filter: {} })
+      yield* TestClock.adjust(0)
+      assert.isDefined(waits.pollUnsafe())
+    }).pipe(Effect.provide(store)))
 
   it.effect("a worker that is full sleeps, though something comes due", () =>
     Effect.gen(function*() {

@@ -19,6 +19,8 @@ export class Queue {
   readonly ready = new Place()
   private readonly lines = new Map<string, Line>()
   private readonly keys = new Map<string | undefined, KeyCap>()
+  /** Somebody found no room in it. */
+  refused = false
   /** A job with a key was put in: from then on keys share it. */
   keyed = false
   /** The highest rank claimed: what comes in comes in no earlier. */
@@ -33,10 +35,6 @@ export class Queue {
 
   get queued(): number {
     return this.count.Scheduled + this.count.Waiting
-  }
-
-  get isFull(): boolean {
-    return typeof this.settings.maxQueued === "number" && this.queued >= this.settings.maxQueued
   }
 
   /** What is given is set, what is left out stays. */

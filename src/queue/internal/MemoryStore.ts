@@ -78,7 +78,7 @@ export class MemoryStore {
   private readonly listeners = new Set<() => void>()
   /** A turn might find something that was not there before. */
   private hasNews = false
-  /** A queue that was full may not be: who waits to put something in listens too. */
+  /** There may be room where somebody found none: who waits to put something in listens too. */
   private hasRoom = false
 
   constructor(retention: Retention) {
@@ -154,6 +154,7 @@ export class MemoryStore {
       const most = this.queues.get(queue)?.settings.maxQueued ?? "unbounded"
       const more = (added.get(queue) ?? 0) + 1
       if (most !== "unbounded" && (this.queues.get(queue)?.queued ?? 0) + more > most) {
+        this.queueOf(queue).refused = true
         return new QueueFullError({ queue, maxQueued: most })
       }
       added.set(queue, more)
@@ -463,7 +464,6 @@ export class MemoryStore {
   private leaveState(job: Job): void {
     const { queue: name, tags } = job.asked
     const queue = this.queueOf(name)
-    this.hasRoom ||= queue.isFull
     queue.count[job.state]--
     if (job.expiring !== undefined) this.expiring.remove(job.expiring)
     job.expiring = undefined
@@ -471,9 +471,11 @@ export class MemoryStore {
       case "Scheduled":
         this.due.remove(job.due!)
         job.due = undefined
+        this.makeRoom(queue)
         break
       case "Waiting":
         queue.unwait(job)
+        this.makeRoom(queue)
         break
       case "Active":
         job.lease!.jobs.delete(job)
@@ -492,6 +494,11 @@ export class MemoryStore {
         this.ended[job.state].delete(job)
         job.endedAt = job.reason = undefined
     }
+  }
+
+  private makeRoom(queue: Queue): void {
+    this.hasRoom ||= queue.refused
+    queue.refused = false
   }
 
   private enterState(job: Job, state: JobState, now: number): void {
@@ -654,6 +661,7 @@ export class MemoryStore {
   setQueue(name: string, settings: QueueSettings, { ifAbsent = false }: IfAbsent): void {
     const queue = this.queueOf(name)
     queue.set(settings, ifAbsent)
+    queue.refused = false
     for (const cap of queue.caps) this.stir(cap)
     this.forgetQueue(queue)
     this.hasNews = true
