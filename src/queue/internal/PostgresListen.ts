@@ -10,7 +10,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
 import type { Scope } from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import type { View } from "./PostgresView.ts"
@@ -24,6 +23,7 @@ export class Listening {
   private readonly view: View
   /** Whatever is said is heard. */
   isHearing = false
+  private failures = 0
 
   constructor(pg: PgClient, channel: string, poll: Duration.Duration, view: View) {
     this.view = view
@@ -52,6 +52,7 @@ export class Listening {
           const { fiber } = this
           if (this.wakes.size > 0 || fiber === undefined) return Effect.void
           this.fiber = undefined
+          this.isHearing = false
           return Fiber.interrupt(fiber)
         })
     ))
@@ -59,18 +60,22 @@ export class Listening {
 
   private readonly run: Effect.Effect<void> = Effect.suspend(() =>
     Effect.raceFirst(
-      Effect.ignore(Effect.retry(
-        Effect.ensuring(Effect.scoped(this.hear), Effect.sync(() => void (this.isHearing = false))),
-        backOff
-      )),
+      Effect.forever(Effect.catchCause(Effect.scoped(this.hear), () => this.deaf)),
       Effect.forever(Effect.andThen(jittered(this.poll), Effect.sync(this.wake)))
     )
   )
+
+  /** The longer it lasts, the more seldom it tries. */
+  private readonly deaf: Effect.Effect<void> = Effect.suspend(() => {
+    this.isHearing = false
+    return jittered(Duration.millis(Math.min(3000, 100 * 2 ** this.failures++)))
+  })
 
   private get hear(): Effect.Effect<never, SqlError | Deaf, Scope> {
     return Effect.flatMap(this.pg.listen(this.channel), (heard) => {
       this.view.forget()
       this.isHearing = true
+      this.failures = 0
       this.wake()
       let isSilent = true
       const ears = Effect.forever(Effect.map(Queue.take(heard), ({ payload }) => {
@@ -101,8 +106,3 @@ const patience = Duration.seconds(5)
 /** So that not all come at once. */
 const jittered = (duration: Duration.Duration): Effect.Effect<void> =>
   Effect.suspend(() => Effect.sleep(Duration.times(duration, 0.75 + Math.random() / 2)))
-
-const backOff = Schedule.exponential("100 millis").pipe(
-  Schedule.modifyDelay(({ duration }) => Effect.succeed(Duration.min(duration, Duration.seconds(5)))),
-  Schedule.jittered
-)
