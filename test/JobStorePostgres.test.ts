@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { named } from "../src/queue/internal/PostgresTurn.ts"
 import { JobStore, type NewJob, type Turn } from "../src/queue/JobStore.ts"
 import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
 import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
@@ -173,6 +174,22 @@ describe("JobStorePostgres", () => {
     }).pipe(Effect.scoped))
 })
 
+/** What is written of what workers have under limits is what they have. */
+const whatIsHeld = (schema: string) =>
+  Effect.gen(function*() {
+    const pg = yield* PgClient
+    const wrong = yield* pg.unsafe(`with h as (
+        select worker, u.name, u.w from (select distinct on (worker) * from ${schema}.holding order by worker, n desc) h
+          cross join unnest(h.names, h.weights) u(name, w)
+      ), r as (
+        select j.worker, named.name, sum(named.w) w
+        from ${schema}.job j cross join lateral ${named(schema, "(select j.queue, j.tags, j.key, j.weight)")}
+        where j.state = 2 group by 1, 2
+      )
+      select * from h full join r using (worker, name) where h.w is distinct from r.w`).values
+    assert.deepStrictEqual(wrong, [])
+  }).pipe(Effect.orDie)
+
 const shared = Postgres.client({ maxConnections: 5 })
 const schemas = new Map<string, string>()
 
@@ -183,6 +200,7 @@ jobStoreSuite("JobStorePostgres", {
     schemas.set(place, schema)
     return JobStorePostgres.layer({ ...options, schema }).pipe(
       Layer.tap(() => isNew ? Postgres.holdClock(schema) : Effect.void),
+      Layer.tap(() => Effect.addFinalizer(() => whatIsHeld(schema))),
       Layer.provide(shared)
     )
   },

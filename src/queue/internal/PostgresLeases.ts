@@ -1,5 +1,6 @@
 /** Leases, what is looked after, and limits, as functions of the database. */
 import { literal } from "./PostgresEnqueue.ts"
+import { named } from "./PostgresTurn.ts"
 
 const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
 
@@ -49,6 +50,7 @@ begin
     perform ${s}.give_back(j, ${s}.clock(), _keep);
   end loop;
   delete from ${s}.worker where id = _worker;
+  delete from ${s}.holding where worker = _worker;
   perform ${s}.notify('');
 end $$;
 
@@ -124,6 +126,7 @@ begin
   end loop;
   delete from ${s}.taken where ctid = any(array(select ctid from ${s}.taken where until <= _now limit 1000 for update skip locked));
   delete from ${s}.bucket b where b.n < (select max(c.n) from ${s}.bucket c where c.tag = b.tag);
+  delete from ${s}.holding h where h.n < (select max(x.n) from ${s}.holding x where x.worker = h.worker);
   delete from ${s}.served v where rank < (select max(rank) from ${s}.served c where c.queue = v.queue);
   return n;
 end $$;
@@ -139,6 +142,14 @@ begin
   update ${s}.config set epoch = epoch + 1;
   update ${s}.job u set line = p.line, epoch = p.epoch, limited = p.limited
     from ${s}.job j cross join lateral ${s}.place(j.queue, j.tags, j.key, j.weight) p where j.state = 2 and u.seq = j.seq;
+  delete from ${s}.holding;
+  insert into ${s}.holding(worker, names, weights)
+    select worker, array_agg(name), array_agg(w) from (
+      select j.worker, named.name, sum(named.w) w from ${s}.job j cross join lateral ${
+  named(s, "(select j.queue, j.tags, j.key, j.weight)")
+}
+      where j.state = 2 group by j.worker, named.name
+    ) h group by worker;
 end $$;
 
 create function ${s}.set_limit(_tag text, _limit double precision, _rates jsonb, _enabled boolean, _if_absent boolean) returns void language plpgsql as $$

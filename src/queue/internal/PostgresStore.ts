@@ -3,7 +3,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SqlError } from "effect/sql/SqlError"
+import { SqlError } from "effect/sql/SqlError"
 import { InvalidOptionError, orDie } from "../../InvalidOptionError.ts"
 import { Batch } from "./PostgresBatch.ts"
 import { keeperOptions } from "./PostgresKeeper.ts"
@@ -184,7 +184,9 @@ const kind = "postgres"
 const mostTogether = 100
 const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js"
 
-const failed = (operation: string) => (cause: unknown) => new JobStoreError({ kind, operation, cause })
+/** With what the server said, where it said something. */
+const failed = (operation: string) => (cause: unknown) =>
+  new JobStoreError({ kind, operation, cause: cause instanceof SqlError ? cause.reason.cause ?? cause : cause })
 
 /** One process at a time, and each version once, all or none. */
 const migrate = (pg: PgClient.PgClient, schema: string): Effect.Effect<void, SqlError> => {

@@ -52,7 +52,6 @@ create unique index job_id on ${s}.job(id) where id is not null;
 create index job_waiting on ${s}.job(line, priority, rank, seq) where state = 1;
 create index job_scheduled on ${s}.job(due, seq) where state = 0;
 create index job_active on ${s}.job(worker) where state = 2;
-create index job_holding on ${s}.job(limited) where state = 2 and limited;
 create index job_interrupted on ${s}.job(worker) where state = 2 and cancel;
 create index job_expiring on ${s}.job(expires) where state < 2 and attempt = 0 and expires is not null;
 create index job_ranked on ${s}.job(queue, key, (rank + weight)) where state = 1 and ranked;
@@ -115,6 +114,15 @@ create table ${s}.queue(
   is_capped boolean not null default false,
   key_limit double precision,
   keyed boolean not null default false
+);
+
+-- What a worker has active under limits: weights by tag ('t…') and by key of a queue ('k…').
+create table ${s}.holding(
+  worker bigint not null,
+  n bigint generated always as identity,
+  names text[] not null,
+  weights double precision[] not null,
+  primary key (worker, n)
 );
 
 -- How far fairness got in a queue: the highest rank claimed.

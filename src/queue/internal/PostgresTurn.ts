@@ -47,6 +47,15 @@ const claim = (s: string, found: string): string => {
       _got := _got + _n;`
 }
 
+/** Of demands, what they are counted against, by name. */
+export const named = (s: string, demands: string): string =>
+  `(
+          select 't' || l.tag as name, d.weight w from ${demands} d cross join unnest(d.tags) t(tag) join ${s}.tag_limit l on l.tag = t.tag
+          union all
+          select 'k' || array[d.queue, d.key]::text, d.weight from ${demands} d join ${s}.queue q on q.name = d.queue and q.is_capped
+            where d.key is not null
+        ) named`
+
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
 
@@ -66,6 +75,7 @@ create type ${s}.head as (
 create type ${s}.resource as (
   name text, kind int, free double precision, burst double precision, per double precision, count double precision
 );
+create type ${s}.demand as (queue text, tags text[], key text, weight double precision);
 -- A line to claim from: which resources it needs, by index, and how many of it can be had at most.
 create type ${s}.lane as (
   line bigint, priority double precision, rank double precision, seq bigint, limited boolean, weight double precision,
@@ -139,6 +149,7 @@ begin
       end if;
     end loop;
     delete from ${s}.worker where id = w.id;
+    delete from ${s}.holding where worker = w.id;
   end loop;
   if not _look and leases = 0 then return; end if;
   for j in select * from ${s}.job where state < 2 and attempt = 0 and expires is not null and expires <= _now order by expires limit 1000 for update skip locked loop
@@ -202,18 +213,39 @@ returns double precision language sql immutable as $$
     (_rate->>'burst')::float8 * (_rate->>'per')::float8)
 $$;
 
--- What may be in the way of these lines, and what it has left. Sees what is active: under the second lock that is exact.
-create function ${s}.resources(_heads ${s}.head[], _now double precision) returns ${s}.resource[] language plpgsql stable as $$
+-- What a worker has under limits, by the name of what it is of: changed with each of its turns, and gone with its lease.
+create function ${s}.hold(_worker bigint, _lost ${s}.demand[], _gained ${s}.demand[]) returns void language plpgsql as $$
+declare
+  h ${s}.holding;
+begin
+  select * into h from ${s}.holding x where x.worker = _worker order by x.n desc limit 1;
+  insert into ${s}.holding(worker, names, weights)
+    select _worker, coalesce(array_agg(name), '{}'), coalesce(array_agg(w), '{}') from (
+      select name, sum(w) w from (
+        select name, w from unnest(h.names, h.weights) u(name, w)
+        union all select name, -w from ${named(s, "unnest(_lost)")}
+        union all select name, w from ${named(s, "unnest(_gained)")}
+      ) u group by name having sum(w) > 0
+    ) u;
+  delete from ${s}.holding x where x.worker = _worker and x.n = h.n;
+end $$;
+
+-- What may be in the way of these lines, and what it has left when all but what was just lost is held: under the second lock that is exact.
+create function ${s}.resources(_heads ${s}.head[], _lost ${s}.demand[], _now double precision) returns ${s}.resource[] language plpgsql stable as $$
 begin return (
   with h as materialized (select * from unnest(_heads) where limited),
-  a as materialized (
-    select queue, key, tags, sum(weight) w from ${s}.job where state = 2 and limited group by queue, key, tags
+  used as materialized (
+    select name, sum(w) w from (
+      select u.name, u.w from ${s}.worker x
+        cross join lateral (select names, weights from ${s}.holding h where h.worker = x.id order by h.n desc limit 1) h
+        cross join unnest(h.names, h.weights) u(name, w)
+      union all select name, -w from ${named(s, "unnest(_lost)")}
+    ) u group by name
   ),
-  used as (select t.tag, sum(a.w) w from a cross join unnest(a.tags) t(tag) group by t.tag),
   l as (
     select l.*, coalesce(used.w, 0) used, b.credit, b.at
     from (select distinct t.tag from h cross join unnest(h.tags) t(tag)) t
-      join ${s}.tag_limit l on l.tag = t.tag left join used on used.tag = l.tag
+      join ${s}.tag_limit l on l.tag = t.tag left join used on used.name = 't' || l.tag
       left join lateral (select credit, at from ${s}.bucket b where b.tag = l.tag order by n desc limit 1) b on true
   )
   select array_agg((name, kind, free, burst, per, count)::${s}.resource order by kind, name, i) from (
@@ -225,10 +257,10 @@ begin return (
     union all
     select tag, 2, '-infinity', 'infinity', 1, null, 0 from l where paused_until > _now
     union all
-    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(a.w, 0), 'infinity', 1, null, 0
+    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(used.w, 0), 'infinity', 1, null, 0
       from (select distinct queue, key from h where key is not null) k
         join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
-        left join (select queue, key, sum(w) w from a group by queue, key) a on a.queue = k.queue and a.key = k.key
+        left join used on used.name = 'k' || array[k.queue, k.key]::text
   ) x
 ); end $$;
 
@@ -317,6 +349,9 @@ declare
   _lines bigint[];
   _is_plain boolean;
   _picks tid[] := '{}';
+  _held int[];
+  _lost ${s}.demand[];
+  _gained ${s}.demand[];
   _each int;
   _is_cut boolean;
   _picked int := 0;
@@ -360,8 +395,10 @@ begin
     ), freed as (
       delete from ${s}.taken t using gone g where g.unique_key is not null and t.key = g.unique_key and t.job = g.seq and t.kind < 3
     )
-    select array_agg(seq), bool_or(limited) into _seqs, _news from gone;
-    _news := coalesce(_news, false);
+    select (select array_agg(seq) from gone),
+      (select array_agg((d.queue, d.tags, d.key, d.w)::${s}.demand) from (select queue, tags, key, sum(weight) w from gone where limited group by queue, tags, key) d)
+      into _seqs, _lost;
+    _news := _lost is not null;
     if coalesce(cardinality(_seqs), 0) < cardinality(_ok) then
       _refused := array(select ${s}.id_of(u.id, u.seq) from unnest(_ok, _ok_id) u(seq, id) where _seqs is null or u.seq <> all(_seqs));
     end if;
@@ -377,7 +414,10 @@ begin
         _refused := _refused || ${s}.id_of(e.id, e.seq);
         continue;
       end if;
-      _news := _news or j.limited;
+      if j.limited then
+        _lost := _lost || (j.queue, j.tags, j.key, j.weight)::${s}.demand;
+        _news := true;
+      end if;
       if e.error is not null then
         j.errors := (j.errors || e.error)[greatest(1, cardinality(j.errors) - 98):];
       end if;
@@ -396,6 +436,7 @@ begin
   end if;
   if _holds is not null then
     for j in select * from ${s}.job g where g.worker = _worker and g.state = 2 and ${s}.id_of(g.id, g.seq) <> all(_holds) loop
+      if j.limited then _lost := _lost || (j.queue, j.tags, j.key, j.weight)::${s}.demand; end if;
       perform ${s}.give_back(j, _now, _keep);
       _news := true;
       _look := true;
@@ -428,7 +469,7 @@ begin
       _now := ${s}.clock();
       select * into w from ${s}.worker x where x.id = _worker;
       if w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now then raise exception using errcode = 'TL005'; end if;
-      _resources := coalesce(${s}.resources(_heads, _now), '{}');
+      _resources := coalesce(${s}.resources(_heads, _lost, _now), '{}');
     end if;
     _is_plain := not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed);
     if _resources is null and cardinality(_heads) = 1 then
@@ -443,6 +484,8 @@ begin
       _per := array(select x.per from unnest(_resources) with ordinality x order by x.ordinality);
       _used := array_fill(false, array[cardinality(_free)]);
       _counts := array_fill(0, array[cardinality(_open)]);
+      _held := _counts;
+      _seqs := '{}';
       -- Some of each of the first lines, in one order, until what was not looked at may come before: the rest of one of them, or the head of the
       -- next line. Then more, from there on.
       _m := least(64, cardinality(_open));
@@ -483,6 +526,8 @@ begin
               _used[r] := true;
             end loop;
             _picks := _picks || c.at;
+            _seqs := _seqs || c.seq;
+            _held[c.i] := _held[c.i] + 1;
           else
             _counts[c.i] := _counts[c.i] + 1;
           end if;
@@ -499,6 +544,14 @@ begin
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
     end if;
     if _picks <> '{}' then${claim(s, "j.ctid = any(_picks) and j.state + 0 = 1")}
+      if _n = cardinality(_picks) then
+        _gained := array(select (h.queue, h.tags, h.key, h.weight * x.n)::${s}.demand
+          from unnest(_open) with ordinality l join unnest(_held) with ordinality x(n, i) on x.i = l.ordinality and x.n > 0
+            join unnest(_heads) h on h.line = l.line);
+      else
+        -- Some were cancelled or replaced meanwhile.
+        _gained := array(select (g.queue, g.tags, g.key, g.weight)::${s}.demand from ${s}.job g where g.seq = any(_seqs) and g.worker + 0 = _worker and g.state + 0 = 2);
+      end if;
     end if;
     for i in 1..coalesce(cardinality(_lines), 0) loop
       continue when _counts[i] = 0;
@@ -522,6 +575,8 @@ begin
     end if;
     if _resources is not null and _got < _want then _next := ${s}.ready_in(_lanes, _resources, _free); end if;
   end if;
+
+  if _lost is not null or _gained is not null then perform ${s}.hold(_worker, _lost, _gained); end if;
 
   _cancelled := array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel);
   if _more or (_want > 0 and _got >= _want) or (_look and _want = 0 and exists(select from ${s}.job g where g.state = 1)) then
