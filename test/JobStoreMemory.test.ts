@@ -59,6 +59,7 @@ describe("JobStoreMemory keeps", () => {
     for (let round = 0; round < 200; round++) {
       const { worker } = memory.join({ name: "it", lease: 100 }, now)
       memory.setLimit({ tag: "shut", limit: round % 2, rates: [], enabled: true }, {}, now)
+      memory.setLimit({ tag: "p0", limit: 9, rates: [{ count: 1, per: 20, burst: 3 }], enabled: true }, {}, now)
       memory.pauseLimit(`p${round % 3}`, random.int(0, 20), now)
       memory.setQueue("capped", { keyLimit: 1 }, {})
       memory.enqueue(
@@ -86,6 +87,7 @@ describe("JobStoreMemory keeps", () => {
       if (random.chance(0.5)) memory.leave(worker, now)
     }
     memory.removeLimit("shut", now)
+    memory.removeLimit("p0", now)
     memory.setQueue("capped", { keyLimit: "unbounded" }, {})
     for (let more = true; more;) {
       now += 200

@@ -27,7 +27,7 @@ export const histories = (
         (seed) => Effect.scoped(Effect.flatMap(open(retention), (world) => history(world, seed))),
         { discard: true }
       ),
-    60_000 + rounds * 1000
+    60_000 + rounds * 5000
   )
 }
 

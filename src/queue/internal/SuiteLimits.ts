@@ -338,6 +338,17 @@ export const limits = (law: Law): void => {
       assert.strictEqual(yield* worker.names(), "a")
     })
 
+    law("is nothing to others when what waited for it is gone", function*(world) {
+      yield* world.rate("t", 1, 100)
+      const ids = yield* world.put(...jobs("a b", { tags: ["t"] }), job("c", { tags: ["t"], expires: { in: 50 } }))
+      const worker = yield* world.worker()
+      assert.strictEqual(yield* worker.names(), "a")
+      yield* world.store.cancel(ids[1]!)
+      yield* world.put(job("d", { due: { in: 100 } }), job("e", { tags: ["t"], due: { in: 100 } }))
+      yield* world.advance(100)
+      assert.strictEqual(yield* worker.names(), "d e")
+    })
+
     law("of several must all have room", function*(world) {
       yield* world.limit("t", "unbounded", {
         rates: [{ count: 2, per: 10, burst: 2 }, { count: 3, per: 1000, burst: 3 }]
