@@ -10,9 +10,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
-import type { Scope } from "effect/Scope"
-import type { SqlError } from "effect/sql/SqlError"
+import * as Scope from "effect/Scope"
 import type { View } from "./PostgresView.ts"
+import { Signal } from "./Signal.ts"
 
 export class Listening {
   private readonly wakes = new Set<() => void>()
@@ -24,6 +24,7 @@ export class Listening {
   /** Whatever is said is heard. */
   isHearing = false
   private failures = 0
+  private readonly doubts = new Signal()
 
   constructor(pg: PgClient, channel: string, poll: Duration.Duration, view: View) {
     this.view = view
@@ -37,7 +38,7 @@ export class Listening {
     for (const wake of this.wakes) wake()
   }
 
-  listen(wake: () => void): Effect.Effect<void, never, Scope> {
+  listen(wake: () => void): Effect.Effect<void, never, Scope.Scope> {
     // The same function may listen twice.
     const own = () => wake()
     return Effect.asVoid(Effect.acquireRelease(
@@ -58,9 +59,12 @@ export class Listening {
     ))
   }
 
+  /** Something went wrong elsewhere: whether anything is heard is found out now. */
+  readonly doubt = (): void => this.doubts.give()
+
   private readonly run: Effect.Effect<void> = Effect.suspend(() =>
     Effect.raceFirst(
-      Effect.forever(Effect.catchCause(Effect.scoped(this.hear), () => this.deaf)),
+      Effect.forever(Effect.catchCause(this.hearWhileItLasts, () => this.deaf)),
       Effect.forever(Effect.andThen(jittered(this.poll), Effect.sync(this.wake)))
     )
   )
@@ -71,8 +75,17 @@ export class Listening {
     return jittered(Duration.millis(Math.min(3000, 100 * 2 ** this.failures++)))
   })
 
-  private get hear(): Effect.Effect<never, SqlError | Deaf, Scope> {
-    return Effect.flatMap(this.pg.listen(this.channel), (heard) => {
+  /** A connection that is dead is not waited for: to take leave of it takes until TCP gives it up. */
+  private readonly hearWhileItLasts = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Scope.make(), (scope) =>
+      Effect.onExit(
+        restore(Scope.provide(this.hear, scope)),
+        (exit) => Effect.asVoid(Effect.forkDetach(Scope.close(scope, exit)))
+      ))
+  )
+
+  private get hear(): Effect.Effect<never, unknown, Scope.Scope> {
+    return Effect.flatMap(Effect.timeout(this.pg.listen(this.channel), patience), (heard) => {
       this.view.forget()
       this.isHearing = true
       this.failures = 0
@@ -86,9 +99,9 @@ export class Listening {
       }))
       const pulse = Effect.gen({ self: this }, function*() {
         isSilent = true
-        yield* jittered(this.poll)
+        yield* this.doubts.take(Duration.toMillis(this.poll) * (0.75 + Math.random() / 2))
         if (!isSilent) return
-        yield* this.pg.notify(this.channel, ping)
+        yield* Effect.forkDetach(Effect.ignore(this.pg.notify(this.channel, ping)))
         yield* Effect.sleep(patience)
         if (isSilent) return yield* new Deaf()
       })
@@ -101,7 +114,7 @@ export class Listening {
 class Deaf extends Data.TaggedError("Deaf") {}
 
 const ping = "ping"
-const patience = Duration.seconds(5)
+const patience = Duration.seconds(2)
 
 /** So that not all come at once. */
 const jittered = (duration: Duration.Duration): Effect.Effect<void> =>

@@ -46,7 +46,10 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
   const keeper = keeperOptions(schema, pg.config)
 
   const rows = (operation: string, text: string, params: ReadonlyArray<unknown>) =>
-    Effect.mapError(pg.unsafe(text, params).values, failed(operation))
+    Effect.mapError(
+      Effect.onError(pg.unsafe(text, params).values, () => Effect.sync(listening.doubt)),
+      failed(operation)
+    )
   const value = <A>(operation: string, text: string, params: ReadonlyArray<unknown>) =>
     Effect.map(rows(operation, text, params), ([row]) => row?.[0] as A)
 

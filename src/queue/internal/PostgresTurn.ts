@@ -82,10 +82,11 @@ create type ${s}.lane as (
   needs int[], most bigint, is_open boolean
 );
 
--- A server that was away takes nobody's lease: it has to be up for as long as the lease lasts before it ends.
+-- A server that was away takes nobody's lease: it has to be up for as long as the lease lasts before it ends. (The WAL writer starts when recovery
+-- is over.)
 create function ${s}.lease_end(_expires double precision, _lasts double precision) returns double precision language sql stable as $$
   select greatest(_expires, floor(extract(epoch from greatest(pg_postmaster_start_time(),
-    (select backend_start from pg_stat_activity where backend_type = 'checkpointer' limit 1))) * 1000) + _lasts)
+    (select max(backend_start) from pg_stat_activity where backend_type in ('checkpointer', 'walwriter')))) * 1000) + _lasts)
 $$;
 
 -- Ends a job for good: with its reason, or its result.
