@@ -111,6 +111,22 @@ describe("a stop", () => {
       assert.deepStrictEqual([state, reason], ["Dead", "Lost"])
     }).pipe(Effect.provide(memory)))
 
+  it.effect("begins nothing that waits for its scheduler, and gives it back, also what is to run at most once", () =>
+    Effect.gen(function*() {
+      const begun: Array<string> = []
+      const narrow = JobWorker.layer({ concurrency: 5 }).pipe(
+        Layer.provide(Layer.mergeAll(
+          long(Effect.andThen(Effect.sync(() => begun.push("begun")), Effect.never)),
+          JobRunner.layerLocal
+        )),
+        Layer.provide(Scheduler.layer({ maxParallelism: 1 }))
+      )
+      yield* Long.enqueueAll([1, 2, 3].map(() => undefined), { delivery: "atMostOnce" })
+      yield* Effect.provide(settle, narrow)
+      const states = (yield* JobQueue.list()).map(({ state }) => state)
+      assert.deepStrictEqual([states, begun], [["Waiting", "Waiting", "Dead"], ["begun"]])
+    }).pipe(Effect.provide(memory)))
+
   it.effect("returns though the store never answers", () =>
     Effect.gen(function*() {
       let isDeaf = false

@@ -198,6 +198,7 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
       limits: (registry?.all ?? []).flatMap(({ job: { name, options: { limit } } }) =>
         limit === undefined ? [] : [{ tag: limitTag(name), limit, rates: [], enabled: true }]
       ),
+      queued: scheduler === undefined ? Effect.succeed(new Set()) : queuedOn(scheduler),
       isOver: scheduler === undefined ? Effect.succeed(false) : Effect.map(scheduler.stats, ({ isClosed }) => isClosed),
       context: context as Context.Context<never>
     }
@@ -246,6 +247,13 @@ const statusOf = (name: string, { members, status, tenure }: WorkerLoop): Status
     ? { ...common, state: status._tag, since: DateTime.makeUnsafe(status.since), error: status.error }
     : { ...common, state: status._tag }
 }
+
+const queuedOn = (scheduler: Scheduler.Scheduler["Service"]): Effect.Effect<ReadonlySet<string>> =>
+  Effect.gen(function*() {
+    const queued = new Set<string>()
+    for (const { id, state } of yield* scheduler.runs) if ((yield* state)._tag === "Waiting") queued.add(id)
+    return queued
+  })
 
 const parallelismOf = (scheduler: Scheduler.Scheduler["Service"] | undefined): Effect.Effect<number> =>
   scheduler === undefined

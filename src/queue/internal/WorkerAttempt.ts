@@ -37,8 +37,8 @@ export const abandoned = ({ attempt, delivery, id, token }: Claimed, at: number)
     error: { attempt, at, reason: "Lost", message: "it ignored its interruption and was given up" }
   }
 
-/** What an interruption was for: a stop of the worker, a cancellation; lost is what somebody else interrupted. */
-export type InterruptedAs = "Returned" | "Cancelled" | "Lost"
+/** What an interruption was for: a stop of the worker, before or after it began; a cancellation; lost is what somebody else interrupted. */
+export type InterruptedAs = "Unbegun" | "Returned" | "Cancelled" | "Lost"
 
 /** Never fails: a policy that dies is the end of the job. */
 export const endOf = (
@@ -62,6 +62,7 @@ const told = (
   if (reason === "SchedulerClosed") return Effect.succeed({ _tag: "Returned", id, token })
   if (reason === "Interrupted") {
     if (interruptedAs === "Cancelled") return Effect.succeed({ _tag: "Cancelled", id, token })
+    if (interruptedAs === "Unbegun") return Effect.succeed({ _tag: "Returned", id, token })
     if (delivery === "atMostOnce") return dead(claimed, "Lost", cause)
     return interruptedAs === "Returned" ? Effect.succeed({ _tag: "Returned", id, token }) : afterLoss(claimed, cause)
   }

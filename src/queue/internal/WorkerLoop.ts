@@ -37,6 +37,8 @@ export interface Plan {
   readonly known: (job: string) => Known | undefined
   /** Set where the store has none: those of the jobs themselves. */
   readonly limits: ReadonlyArray<StoredLimit>
+  /** The ids of the runs that wait for their scheduler: what they run has not begun. */
+  readonly queued: Effect.Effect<ReadonlySet<string>>
   /** Whether what runs jobs has ended, and interrupted them. */
   readonly isOver: Effect.Effect<boolean>
   readonly context: Context.Context<never>
@@ -50,7 +52,7 @@ class Held implements Supervisor.Owned {
   told = false
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Why it was interrupted, if it was by us. */
-  interruptedAs: "Returned" | "Cancelled" | undefined = undefined
+  interruptedAs: "Unbegun" | "Returned" | "Cancelled" | undefined = undefined
   readonly since: number
   readonly claimed: Claimed
   private readonly giveUp: (held: Held) => void
@@ -61,6 +63,10 @@ class Held implements Supervisor.Owned {
   }
   get name(): string {
     return `${this.claimed.name} ${this.claimed.id}`
+  }
+  /** Of its run. */
+  get run(): string {
+    return `${this.claimed.id}/${this.claimed.token}`
   }
   interruptUnsafe(): void {
     this.interruptedAs ??= "Returned"
@@ -131,6 +137,10 @@ export class WorkerLoop {
     this.plan = plan
     this.clock = clock
     this.members = new Supervisor.Members(plan.name)
+    this.members.atOnce = (f) => {
+      this.interruptUnbegun([...this.members] as unknown as ReadonlyArray<Held>)
+      f()
+    }
   }
 
   readonly wake = (): void => {
@@ -214,7 +224,20 @@ export class WorkerLoop {
     this.tenure = undefined
     tenure.isOver = true
     for (const held of tenure.waiting.splice(0)) this.members.remove(held)
-    for (const held of tenure.held.values()) held.interruptUnsafe()
+    const lost = [...tenure.held.values()]
+    this.interruptUnbegun(lost)
+    for (const held of lost) held.interruptUnsafe()
+  }
+
+  /** Those that wait for a slot come first: the slot of one that is interrupted would be theirs. */
+  private interruptUnbegun(all: ReadonlyArray<Held>): void {
+    const queued = Effect.runSyncExit(this.plan.queued)
+    if (Exit.isFailure(queued) || queued.value.size === 0) return
+    for (const held of all) {
+      if (held.exempt || !queued.value.has(held.run)) continue
+      held.interruptedAs ??= "Unbegun"
+      held.interruptUnsafe()
+    }
   }
 
   /** Until the lease has ended, or it was stopped and has nothing left. */
@@ -346,9 +369,9 @@ export class WorkerLoop {
   /** Runs it, and sees to it that its end is told. */
   private attempt(tenure: Tenure, held: Held): Effect.Effect<unknown, unknown> {
     const { claimed } = held
-    const { attempt, id, key, name, priority, tags, token, trace, weight } = claimed
+    const { attempt, key, name, priority, tags, trace, weight } = claimed
     const options: Job.ExecuteOptions = {
-      id: `${id}/${token}`,
+      id: held.run,
       tags,
       key,
       priority,
