@@ -1,5 +1,6 @@
 /** What can go wrong with a job, beside what its own schema says. */
 import * as Data from "effect/Data"
+import * as Formatter from "effect/Formatter"
 
 /** This runner has no handler of that name. Nothing was queued. */
 export class UnknownJobError extends Data.TaggedError("UnknownJobError")<{
@@ -77,7 +78,7 @@ export class JobStoreError extends Data.TaggedError("JobStoreError")<{
 }> {
   override get message(): string {
     return `job store (${this.kind}): ${this.operation} failed: ${
-      this.cause instanceof Error ? this.cause.message : String(this.cause)
+      this.cause instanceof Error ? this.cause.message : Formatter.format(this.cause)
     }`
   }
 }
