@@ -9,7 +9,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as JobQueue from "../src/queue/JobQueue.ts"
-import { JobStore, type NewJob } from "../src/queue/JobStore.ts"
+import { JobStore, type NewJob, type Renewing } from "../src/queue/JobStore.ts"
 import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
 import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
 import { Record } from "./fixtures/sqlite-worker.ts"
@@ -194,10 +194,75 @@ describe("the file", () => {
       }).pipe(Effect.provide(JobStoreSqlite.layer({ filename, busyTimeout: 100 })))
     }))
 
+  it.effect("what is no database is none", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      fs.writeFileSync(filename, "not a database, whatever its name may say".repeat(100))
+      const error = yield* Effect.flip(Layer.build(JobStoreSqlite.layer({ filename })))
+      assert.strictEqual(error._tag, "SqlError")
+    }))
+
+  it.effect("one whose pages are damaged fails with JobStoreError, and what needs none of them goes on", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const layer = Layer.fresh(JobStoreSqlite.layer({ filename }))
+      const jobs = Array.from({ length: 100 }, (_, n) => job("big", { payload: JSON.stringify(String(n).repeat(500)) }))
+      const page = yield* Effect.gen(function*() {
+        yield* (yield* JobStore).enqueue(jobs)
+        const { db } = yield* JobStoreSqlite.SqliteClient
+        return (db.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'tasklayer_job'").get() as {
+          rootpage: number
+        }).rootpage
+      }).pipe(Effect.provide(layer))
+      const damaged = fs.openSync(filename, "r+")
+      fs.writeSync(damaged, Buffer.alloc(4096, 0xff), 0, 4096, (page - 1) * 4096)
+      fs.closeSync(damaged)
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        const error = yield* Effect.flip(store.list())
+        assert.include(error.message, "malformed")
+        yield* store.setLimit({ tag: "t", limit: 1, rates: [], enabled: true })
+        assert.strictEqual((yield* store.limits).length, 1)
+      }).pipe(Effect.provide(layer))
+    }))
+
   it("its tables can be read before they are made", () => {
     assert.include(JobStoreSqlite.migrations, "-- 1: jobs\n")
     assert.include(JobStoreSqlite.migrations, "CREATE TABLE tasklayer_job")
   })
+})
+
+describe("keeper", () => {
+  it.live("renews from elsewhere, and never a lease that has ended", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.gen(function*() {
+        const store = yield* JobStore
+        const { module, options } = store.keeper!
+        const { keep }: { readonly keep: (options: unknown) => Promise<Renewing> } = yield* Effect.promise(() =>
+          import(module)
+        )
+        const renewing = yield* Effect.promise(() => keep(options))
+        const { worker } = yield* store.join({ name: "w", lease: 60 })
+        const before = (yield* store.workers)[0]!.expiresAt
+        yield* Effect.sleep(5)
+        assert.isTrue(yield* Effect.promise(() => renewing.renew(worker)))
+        assert.isAbove((yield* store.workers)[0]!.expiresAt, before)
+        yield* Effect.sleep(70)
+        assert.isFalse(yield* Effect.promise(() => renewing.renew(worker)))
+        yield* Effect.promise(() => renewing.close())
+      }).pipe(Effect.provide(JobStoreSqlite.layer({ filename })))
+    }))
+
+  it.effect("there is none for a clock that is not the machine's", () =>
+    Effect.gen(function*() {
+      assert.isUndefined((yield* JobStore).keeper)
+    }).pipe(Effect.provide(fresh)))
+
+  it.live("there is none for what is in memory", () =>
+    Effect.gen(function*() {
+      assert.isUndefined((yield* JobStore).keeper)
+    }).pipe(Effect.provide(JobStoreSqlite.layer({ filename: ":memory:" }))))
 })
 
 describe("listen", () => {

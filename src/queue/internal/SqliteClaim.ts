@@ -22,7 +22,7 @@ export interface Tables {
 }
 
 /** A turn that found so many lines blocked leaves the rest to the next: they are parked, so that none is looked at twice. */
-const BLOCKED_AT_ONCE = 1000
+const BLOCKED_AT_ONCE = 500
 
 /** Takes at most `want`. Returns whether another claim would find more at once. */
 export const claim = (tables: Tables, want: number, filter: ClaimFilter, take: (seq: number) => void): boolean => {
@@ -39,8 +39,9 @@ export const claim = (tables: Tables, want: number, filter: ClaimFilter, take: (
   let hasMore = false
   for (let next = hand.take(); next !== undefined && !hasMore; next = hand.take()) {
     const { line, source } = next
-    hand.add(source?.next(), source)
+    // And so is all of its source that comes after.
     if (source?.gate.isShut === true || line.priority > to) continue
+    hand.add(source?.next(), source)
     const queue = queues.get(line.queue)
     const places = new Places(lines, line, want - taken)
     for (;;) {

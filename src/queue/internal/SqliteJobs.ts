@@ -221,8 +221,9 @@ export class Jobs {
     }
     if (before !== undefined) also("seq < ?", this.find(before)?.seq ?? seqOf(before) ?? 0)
     if (among !== undefined) also(`state IN (${among.map((state) => states.indexOf(state)).join()})`)
-    // By an index, where there is one: what has succeeded is most of all there is.
+    // What has succeeded is most of all there is: what is rare beside it is found by its index.
     if (among?.length === 1) also(indexOf[among[0]!])
+    const order = among?.length === 1 && among[0] === "Active" ? "+seq" : "seq"
     if (queue !== undefined) also("queue = ?", queue)
     if (name !== undefined) also("name = ?", name)
     if (key !== undefined) also("key = ?", key)
@@ -233,7 +234,7 @@ export class Jobs {
       )
     }
     const where = parts.length === 0 ? "" : `WHERE ${parts.join(" AND ")}`
-    return this.db.prepare(`SELECT * FROM tasklayer_job ${where} ORDER BY seq DESC LIMIT ? + 0`)
+    return this.db.prepare(`SELECT * FROM tasklayer_job ${where} ORDER BY ${order} DESC LIMIT ? + 0`)
       .all(...values, limit) as unknown as Array<Job>
   }
 
