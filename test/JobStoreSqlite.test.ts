@@ -1,4 +1,5 @@
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -224,6 +225,17 @@ describe("the file", () => {
         yield* store.setLimit({ tag: "t", limit: 1, rates: [], enabled: true })
         assert.strictEqual((yield* store.limits).length, 1)
       }).pipe(Effect.provide(layer))
+    }))
+
+  it.effect("options that cannot be are defects of the Layer", () =>
+    Effect.gen(function*() {
+      const of = (options: object) =>
+        Effect.exit(Layer.build(JobStoreSqlite.layer({ filename: ":memory:", ...options })))
+      const reading = (exit: Exit.Exit<unknown, unknown>) => String(Exit.isFailure(exit) && Cause.squash(exit.cause))
+      assert.include(reading(yield* of({ busyTimeout: -1 })), "busyTimeout must be a finite duration >= 0, got -1")
+      assert.include(reading(yield* of({ synchronous: "OFF" })), `synchronous must be "NORMAL" or "FULL", got "OFF"`)
+      assert.include(reading(yield* of({ tagLimits: { a: -1 } })), `must be an integer >= 0`)
+      assert.isTrue(Exit.isSuccess(yield* of({ synchronous: "FULL" })))
     }))
 
   it("its tables can be read before they are made", () => {

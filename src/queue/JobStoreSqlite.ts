@@ -4,7 +4,7 @@
  * It is Node's own `node:sqlite` behind Effect's `SqlClient`, which the Layer provides too: a job that is enqueued within its `withTransaction`
  * exists if and only if what else was written there does. Several processes may share a file: SQLite lets one of them write at a time, and
  * each looks 20 times a second (for some microseconds) for what the others have done. A statement takes the event loop while it lasts; a turn is
- * one short transaction. Reads the `Clock`.
+ * one short transaction. Reads the `Clock`. Needs Node 22.16 or newer.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -117,7 +117,10 @@ const toStore = (client: SqliteClient, store: SqliteStore, clock: Clock.Clock): 
       return from(0)
     }),
     listen: (wake) =>
-      Effect.asVoid(Effect.acquireRelease(Effect.sync(() => watch.listen(wake)), (stop) => Effect.sync(stop))),
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.try({ try: () => watch.listen(wake), catch: storeError("listen") }),
+        (stop) => Effect.sync(stop)
+      )),
     // Another thread cannot see what is in memory, and knows no other clock than the machine's.
     keeper: client.filename === ":memory:" || Math.abs(clock.currentTimeMillisUnsafe() - Date.now()) > 60_000
       ? undefined

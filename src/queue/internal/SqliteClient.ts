@@ -6,7 +6,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -18,6 +18,8 @@ import { classifySqliteError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { InvalidOptionError, orDie } from "../../InvalidOptionError.ts"
+import { checkMillis } from "./StoreOptions.ts"
 
 export interface Options {
   /** A path, made where there is none, or `":memory:"`. */
@@ -60,7 +62,14 @@ interface SqliteConnection extends Connection {
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<SqliteClient, SqlError, Scope | Reactivity.Reactivity> {
-  const patience = Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds"))
+  const patience = yield* orDie(() => {
+    const where = "JobStoreSqlite.layer"
+    const { busyTimeout = "5 seconds", synchronous: value = "NORMAL" } = options
+    if (value !== "NORMAL" && value !== "FULL") {
+      throw new InvalidOptionError({ where, field: "synchronous", rule: `must be "NORMAL" or "FULL"`, value })
+    }
+    return checkMillis(where, "busyTimeout", busyTimeout)
+  })
   const db = yield* Effect.acquireRelease(
     whenFree(patience, () => open(options)).pipe(Effect.mapError(sqlError("connect"))),
     (db) => Effect.sync(() => db.close())
