@@ -350,19 +350,24 @@ describe("two processes on one file", () => {
     )
     return { filename, context: yield* Layer.build(layer) }
   })
-  const setUp = (jobs: number) =>
+  /** Two that are there before there is anything to do. */
+  const twoWorkers = (filename: string) =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
+      const store = yield* JobStore
       yield* sql`CREATE TABLE records (n INTEGER, pid INTEGER, began REAL, ended REAL)`
-      yield* Record.enqueueAll(Array.from({ length: jobs }, (_, n) => ({ n })))
+      const both = yield* Effect.all([worker(filename), worker(filename)])
+      while ((yield* store.workers).length < 2) yield* Effect.sleep(10)
+      return both
     })
+  const put = (jobs: number) => Record.enqueueAll(Array.from({ length: jobs }, (_, n) => ({ n })))
 
   it.live("share the work: none is lost, none is done twice, and a limit holds for both", () =>
     Effect.gen(function*() {
       const { context, filename } = yield* scene
       yield* Effect.gen(function*() {
-        yield* setUp(300)
-        const workers = yield* Effect.all([worker(filename), worker(filename)])
+        const workers = yield* twoWorkers(filename)
+        yield* put(300)
         yield* whenDone(300, workers)
         const all = yield* rows
         assert.deepStrictEqual(
@@ -380,8 +385,8 @@ describe("two processes on one file", () => {
       Effect.gen(function*() {
         const { context, filename } = yield* scene
         yield* Effect.gen(function*() {
-          yield* setUp(400)
-          const [victim, other] = yield* Effect.all([worker(filename), worker(filename)])
+          const [victim, other] = yield* twoWorkers(filename)
+          yield* put(400)
           while (new Set((yield* rows).map(({ pid }) => pid)).size < 2) yield* Effect.sleep(5)
           yield* Effect.sleep(50)
           victim.kill("SIGKILL")
