@@ -189,6 +189,7 @@ describe("the file", () => {
         db.exec("BEGIN IMMEDIATE")
         const error = yield* Effect.flip(store.enqueue([job("a")]))
         assert.strictEqual(error._tag, "JobStoreError")
+        assert.deepStrictEqual(yield* store.list(), [], "reading waits for nobody")
         setTimeout(() => db.exec("COMMIT"), 50)
         yield* store.enqueue([job("b")])
         assert.deepStrictEqual((yield* store.list()).map(({ name }) => name), ["b"])

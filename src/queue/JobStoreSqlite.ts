@@ -86,6 +86,8 @@ const toStore = (client: SqliteClient, store: SqliteStore, clock: Clock.Clock): 
         hasNews ? Effect.as(client.afterCommit(Effect.sync(watch.wake)), answer) : Effect.succeed(answer)
       )
     )
+  const read = <A>(operation: string, f: () => A): Effect.Effect<A, JobStoreError> =>
+    client.reading((now) => store.step(now, f).answer).pipe(Effect.mapError(storeError(operation)))
   const plain = <A>(operation: string, f: () => A) => step(operation, nothing, f)
   /** A batch a transaction, and others have their turn in between. */
   const inBatches = (operation: string, batch: () => number): Effect.Effect<number, JobStoreError> => {
@@ -125,16 +127,16 @@ const toStore = (client: SqliteClient, store: SqliteStore, clock: Clock.Clock): 
     keeper: client.filename === ":memory:" || Math.abs(clock.currentTimeMillisUnsafe() - Date.now()) > 60_000
       ? undefined
       : { module: new URL(`./internal/SqliteKeeper${extension}`, import.meta.url).href, options: keeper },
-    get: (id) => plain("get", () => Option.fromUndefinedOr(store.get(id))),
-    list: (filter = {}) => plain("list", () => store.list(filter)),
-    counts: plain("counts", () => store.counts),
-    workers: plain("workers", () => store.workerRecords),
+    get: (id) => read("get", () => Option.fromUndefinedOr(store.get(id))),
+    list: (filter = {}) => read("list", () => store.list(filter)),
+    counts: read("counts", () => store.counts),
+    workers: read("workers", () => store.workerRecords),
     cancel: (id) => plain("cancel", () => store.cancel(id)),
     redrive: (filter) => inBatches("redrive", () => store.redrive(filter)),
     prune: inBatches("prune", () => store.prune()),
     setLimit: (limit, options = {}) => plain("setLimit", () => store.setLimit(limit, options)),
     pauseLimit: (tag, millis) => plain("pauseLimit", () => store.pauseLimit(tag, millis)),
-    limits: plain("limits", () => store.limitInfos),
+    limits: read("limits", () => store.limitInfos),
     removeLimit: (tag) => plain("removeLimit", () => store.removeLimit(tag)),
     setQueue: (name, settings, options = {}) => plain("setQueue", () => store.setQueue(name, settings, options))
   }

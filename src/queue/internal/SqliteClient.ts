@@ -42,6 +42,8 @@ export interface SqliteClient extends Sql.SqlClient {
    * Runs `f` in one transaction, that of the caller where there is one, with the time. What it throws is the failure, and undoes all it did.
    */
   readonly atomically: <A>(f: (now: number) => A) => Effect.Effect<A, unknown>
+  /** The same for what only reads: it sees the file at one instant, and nobody who writes is in its way. */
+  readonly reading: <A>(f: (now: number) => A) => Effect.Effect<A, unknown>
 }
 
 export const SqliteClient = Context.Service<SqliteClient>("tasklayer/SqliteClient")
@@ -134,28 +136,31 @@ export const make = Effect.fnUntraced(function*(
     spanAttributes: [["db.system.name", "sqlite"]]
   })
 
-  const own = transaction(db, "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+  const writing = transaction(db, "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+  const reading = transaction(db, "BEGIN", "COMMIT", "ROLLBACK")
   const joined = transaction(
     db,
     "SAVEPOINT tasklayer",
     "RELEASE tasklayer",
     "ROLLBACK TO tasklayer; RELEASE tasklayer"
   )
+  const within = (own: typeof writing) => <A>(f: (now: number) => A) =>
+    Effect.withFiber<A, unknown>((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const step = () => f(clock.currentTimeMillisUnsafe())
+      if (Context.getOrUndefined(fiber.context, client.transactionService) !== undefined) {
+        return whenFree(0, () => joined(step), db)
+      }
+      const alone = Effect.suspend(() => whenFree(patience, () => own(step), db))
+      // Nothing comes in between a synchronous transaction: only one that is open is in the way.
+      return db.isTransaction ? Effect.scoped(Effect.andThen(client.reserve, alone)) : alone
+    })
   return Object.assign(client, {
     filename: options.filename,
     busyMillis: patience,
     db,
-    atomically: <A>(f: (now: number) => A) =>
-      Effect.withFiber<A, unknown>((fiber) => {
-        const clock = fiber.getRef(Clock.Clock)
-        const step = () => f(clock.currentTimeMillisUnsafe())
-        if (Context.getOrUndefined(fiber.context, client.transactionService) !== undefined) {
-          return whenFree(0, () => joined(step), db)
-        }
-        const alone = Effect.suspend(() => whenFree(patience, () => own(step), db))
-        // Nothing comes in between a synchronous transaction: only one that is open is in the way.
-        return db.isTransaction ? Effect.scoped(Effect.andThen(client.reserve, alone)) : alone
-      })
+    atomically: within(writing),
+    reading: within(reading)
   })
 })
 
