@@ -29,7 +29,9 @@ const claim = (s: string, found: string): string => {
           returning ${claimed("j")};
       else
         return query with u as (
-          ${update} returning j.*
+          ${update} returning ${
+    [...columns, "unique_key", "unique_while", "ranked"].map((column) => `j.${column}`).join(", ")
+  }
         ), freed as (
           delete from ${s}.taken t using u where u.unique_while = 1 and t.key = u.unique_key and t.job = u.seq
         ), further as (
