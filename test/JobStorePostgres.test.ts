@@ -151,6 +151,55 @@ describe("JobStorePostgres", () => {
       assert.strictEqual((yield* store.turn(turn(worker))).jobs.length, 1)
     }).pipe(Effect.scoped))
 
+  it.live("a transaction that takes its time keeps nobody from other jobs under the same limit", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store, pg] = yield* open(schema, { tagLimits: { db: 10 }, queues: { default: { keyLimit: 5 } } })
+      const [other] = yield* open(schema)
+      const { worker } = yield* other.join({ name: "w", lease: 10_000 })
+      const unique = { key: "one", while: "active", conflict: "replace" } as const
+      const first = job({ tags: ["db"], key: "a", unique })
+      yield* store.enqueue([first, job({ tags: ["db"], key: "b" })])
+      yield* pg.withTransaction(Effect.gen(function*() {
+        const [replaced] = yield* store.enqueue([{ ...first, payload: "2" }])
+        assert.strictEqual(replaced!.as, "replaced")
+        yield* store.enqueue([job({ tags: ["db"], key: "c", queue: "unheard" })])
+        const { jobs } = yield* other.turn(turn(worker)).pipe(Effect.timeout("5 seconds"))
+        assert.deepStrictEqual(jobs.map(({ key }) => key), ["b"])
+        yield* other.setLimit({ tag: "db", limit: 20, rates: [], enabled: true }).pipe(Effect.timeout("5 seconds"))
+      }))
+      const { jobs } = yield* other.turn(turn(worker))
+      assert.deepStrictEqual(jobs.map(({ key, payload }) => [key, payload]), [["a", "2"], ["c", "{}"]])
+      const [limit] = yield* store.limits
+      assert.strictEqual(limit!.active, 3)
+      yield* whatIsHeld(schema).pipe(Effect.provideService(PgClient, pg))
+    }).pipe(Effect.scoped))
+
+  it.live("who replaces by a unique key and who claims are not in each other's way", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store] = yield* open(schema)
+      const keys = Array.from({ length: 8 }, (_, i) => `k${i}`)
+      const put = Effect.forEach(Array.from({ length: 40 }), (_, i) =>
+        store.enqueue(keys.map((key) =>
+          job({ payload: `${i}`, unique: { key, while: "waiting", conflict: "replace" } })
+        )))
+      const work = Effect.gen(function*() {
+        const [mine] = yield* open(schema)
+        const { worker } = yield* mine.join({ name: "w", lease: 10_000 })
+        let ends: Turn["ends"] = []
+        for (let i = 0; i < 60; i++) {
+          const { jobs, refused } = yield* mine.turn(turn(worker, { ends, want: 3 }))
+          assert.deepStrictEqual(refused, [])
+          ends = jobs.map(({ id, token }) => ({ _tag: "Succeeded", id, token, result: undefined }))
+        }
+        yield* mine.turn(turn(worker, { ends, want: 0 }))
+      })
+      yield* Effect.all([put, work, work], { concurrency: "unbounded" })
+      const waiting = yield* store.list({ states: ["Waiting"] })
+      assert.isAtMost(waiting.length, keys.length)
+    }).pipe(Effect.scoped))
+
   it.live("who listens hears of jobs of others, again after its connections were killed", () =>
     Effect.gen(function*() {
       const schema = Postgres.freshSchema()

@@ -46,7 +46,7 @@ $$;
 create function ${s}.mark_keyed(_queue text) returns void language plpgsql as $$
 begin
   insert into ${s}.queue(name, keyed) values (_queue, true) on conflict (name) do update set keyed = true;
-  update ${s}.job set ranked = true where queue = _queue and not ranked;
+  update ${s}.job set ranked = true where queue = _queue and not ranked and state < 2;
 end $$;
 
 create function ${s}.id_of(_id text, _seq bigint) returns text language sql immutable parallel safe as $$
@@ -84,7 +84,7 @@ declare
   _rank double precision;
   x record;
 begin
-  if _id is not null or _unique_key is not null or (select numeric_ids from ${s}.config)
+  if _id is not null or _unique_key is not null or exists(select from ${s}.numeric_ids)
     or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
     or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true))
   then
@@ -186,8 +186,10 @@ begin
     loop
       perform pg_advisory_xact_lock(hashtext(${literal(s)} || ' queue'), hashtext(_q.name));
     end loop;
-    update ${s}.config set numeric_ids = true where not numeric_ids and exists(select from unnest(_id) i where i ~ '^[1-9][0-9]{0,17}$');
-    _numeric := (select numeric_ids from ${s}.config);
+    if exists(select from unnest(_id) i where i ~ '^[1-9][0-9]{0,17}$') and not exists(select from ${s}.numeric_ids) then
+      insert into ${s}.numeric_ids values (true) on conflict do nothing;
+    end if;
+    _numeric := exists(select from ${s}.numeric_ids);
     for x in
       select j.*, v->>0 queue, v->>1 as name, array(select jsonb_array_elements_text(v->2)) tags, (v->>3)::float8 weight, (v->>4)::float8 priority,
         (v->>5)::boolean once, (v->>6)::int max_crashes, coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded, p.line, p.epoch, p.limited,
@@ -202,7 +204,7 @@ begin
       _what := 'new';
       _other := null;
       if x.unique_key is not null then
-        select * into _taken from ${s}.taken t where t.key = x.unique_key for update;
+        select * into _taken from ${s}.taken t where t.key = x.unique_key;
         if found and coalesce(_taken.until > _now, true) then
           if x.conflict = 'error' then
             raise exception using errcode = 'TL002', message = x.unique_key, detail = _taken.id;
@@ -212,7 +214,10 @@ begin
             _whats := _whats || 'existing'::text;
             continue;
           end if;
+          -- The job first, then its key: as whoever claims or ends it does.
           select * into _other from ${s}.job j where j.seq = _taken.job for update;
+          perform from ${s}.taken t where t.key = x.unique_key and t.job = _taken.job for update;
+          if not found then raise exception using errcode = 'TL001'; end if;
           if _other.state < 2 then
             _what := 'replaced';
           elsif _other.state = 2 then

@@ -216,9 +216,10 @@ create function ${s}.set_queue(_name text, _paused boolean, _max_queued double p
 declare
   q ${s}.queue;
 begin
-  perform ${s}.alone();
+  -- Whoever has the row in a transaction of his own is waited for before the turns are held up.
   insert into ${s}.queue(name) values (_name) on conflict do nothing;
-  select * into q from ${s}.queue where name = _name;
+  select * into q from ${s}.queue where name = _name for update;
+  perform ${s}.alone();
   update ${s}.queue set
     paused = case when _if_absent then coalesce(q.paused, _paused) else coalesce(_paused, q.paused) end,
     max_queued = case when _max_queued is null or (_if_absent and q.is_bounded) then q.max_queued else nullif(_max_queued, 'infinity') end,

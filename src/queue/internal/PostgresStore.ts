@@ -47,7 +47,11 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
   const rows = (operation: string, text: string, params: ReadonlyArray<unknown>) =>
     Effect.mapError(
-      Effect.onError(pg.unsafe(text, params).values, () => Effect.sync(listening.doubt)),
+      pg.unsafe(text, params).values.pipe(
+        // Of two in each other's way one was undone: it is as if it had not been.
+        Effect.retry({ times: 5, while: (error) => Rows.stateOf(error) === "40P01" }),
+        Effect.onError(() => Effect.sync(listening.doubt))
+      ),
       failed(operation)
     )
   const value = <A>(operation: string, text: string, params: ReadonlyArray<unknown>) =>

@@ -9,9 +9,11 @@
  */
 export const tables = (s: string): string => `
 create table ${s}.config(
-  epoch int not null,
-  -- An id was given that looks like one that was not: those that are not are looked up before they are used.
-  numeric_ids boolean not null default false
+  epoch int not null
+);
+-- There if an id was given that looks like one that was not: those that are not are looked up before they are used.
+create table ${s}.numeric_ids(
+  are boolean primary key
 );
 insert into ${s}.config values (1);
 

@@ -546,13 +546,18 @@ begin
         select x.name, _now, array_agg(_free[x.i] order by x.i) from (select *, ordinality i from unnest(_resources) with ordinality) x
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
     end if;
-    if _picks <> '{}' then${claim(s, "j.ctid = any(_picks) and j.state + 0 = 1")}
+    if _picks <> '{}' then${
+  claim(
+    s,
+    `j.ctid = any(array(select f.ctid from ${s}.job f where f.ctid = any(_picks) and f.state + 0 = 1 for update skip locked))`
+  )
+}
       if _n = cardinality(_picks) then
         _gained := array(select (h.queue, h.tags, h.key, h.weight * x.n)::${s}.demand
           from unnest(_open) with ordinality l join unnest(_held) with ordinality x(n, i) on x.i = l.ordinality and x.n > 0
             join unnest(_heads) h on h.line = l.line);
       else
-        -- Some were cancelled or replaced meanwhile.
+        -- Some were cancelled or replaced meanwhile, or are about to be: nobody waits for whose transaction that is.
         _gained := array(select (g.queue, g.tags, g.key, g.weight)::${s}.demand from ${s}.job g where g.seq = any(_seqs) and g.worker + 0 = _worker and g.state + 0 = 2);
       end if;
     end if;
