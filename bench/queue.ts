@@ -191,6 +191,8 @@ if (import.meta.main) {
     const sample = await measure(work, place)
     await new Promise<void>((resolve) => process.stdout.write(JSON.stringify(sample) + "\n", () => resolve()))
   } finally {
+    // What a client says as its server goes has nothing to do with it.
+    for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, () => {})
     await place.remove()
   }
   process.exit(0)
