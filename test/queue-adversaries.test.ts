@@ -13,6 +13,7 @@ import * as JobQueue from "../src/queue/JobQueue.ts"
 import { JobStore, type Store } from "../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
 import * as JobWorker from "../src/queue/JobWorker.ts"
+import * as Refusal from "./suites/Refusal.ts"
 
 const memory = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer()))
 
@@ -241,5 +242,45 @@ describe("a lease", () => {
           )
         )
       )
+    }).pipe(Effect.provide(memory)))
+})
+
+describe("what is put in", () => {
+  const putting = (options: object) =>
+    Effect.map(Effect.exit(Long.enqueue(undefined, options)), (exit) => Refusal.invalid(exit)?.message ?? "accepted")
+
+  it.effect("that no store could keep is refused, naming field, rule and value", () =>
+    Effect.gen(function*() {
+      const wrong: Record<string, object> = {
+        "queue must not have lone surrogates or NUL characters": { queue: "a\0b" },
+        "id must not have lone surrogates or NUL characters": { id: "\ud800" },
+        "key must be a string that is not empty": { key: 1 },
+        "tags must be a string that is not empty": { tags: [undefined] },
+        "unique.key must be a string that is not empty": { unique: { key: 1n } }
+      }
+      for (const [rule, options] of Object.entries(wrong)) {
+        assert.include(yield* putting(options), `JobQueue.enqueue: ${rule}, got`)
+      }
+      assert.strictEqual(yield* putting({ key: "", queue: "__proto__", tags: ["/", "constructor"] }), "accepted")
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("by name, and is no JSON, is an invalid payload", () =>
+    Effect.gen(function*() {
+      const circular: Record<string, unknown> = {}
+      circular["itself"] = circular
+      for (const payload of [circular, 1n, () => 1, Symbol("s")]) {
+        assert.instanceOf(yield* Effect.flip(JobQueue.enqueue("other", payload)), Job.InvalidPayloadError)
+      }
+      assert.deepStrictEqual(yield* JobQueue.list(), [])
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("and what a worker or a queue is told, is checked", () =>
+    Effect.gen(function*() {
+      const built = yield* Effect.exit(
+        Effect.provide(Effect.void, worker(long(Effect.void), { queues: "mail" as any }))
+      )
+      assert.include(Refusal.invalid(built)?.message, "JobWorker.layer: queues must be a list of strings")
+      const paused = yield* Effect.exit(JobQueue.configure("mail", { paused: "no" as any }))
+      assert.include(Refusal.invalid(paused)?.message, "JobQueue.configure: paused must be a boolean")
     }).pipe(Effect.provide(memory)))
 })

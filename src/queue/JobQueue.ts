@@ -115,7 +115,13 @@ export const redrive = (filter: RedriveFilter = {}): Effect.Effect<number, JobSt
 export const configure = (queue: string, settings: QueueSettings): Effect.Effect<void, JobStoreError, JobStore> =>
   JobStore.use((store) =>
     Effect.flatMap(
-      orDie(() => checkQueue("JobQueue.configure", queue, settings)),
+      orDie(() => {
+        if (settings.paused === undefined || typeof settings.paused === "boolean") {
+          return checkQueue("JobQueue.configure", queue, settings)
+        }
+        const rule = "must be a boolean"
+        throw new InvalidOptionError({ where: "JobQueue.configure", field: "paused", rule, value: settings.paused })
+      }),
       (settings) => store.setQueue(queue, settings)
     )
   )
@@ -170,15 +176,16 @@ const kept = (
     const own: Partial<Job.AnyJob["options"]> = job?.options ?? {}
     const demand = Job.mergeDemands(job?.demand, handlers, { tags, weight, priority, key })
     const expires = options.expires ?? own.expires
+    const json = jsonOf(name, encoded)
+    if (typeof json !== "string") return Effect.fail(json)
     return orDie((): NewJob => ({
-      name,
-      // What is no JSON value is written as one: `undefined`, of a job without a payload.
-      payload: JSON.stringify(encoded) ?? "null",
+      name: text("job", name),
+      payload: json,
       queue: text("queue", queue ?? own.queue ?? "default"),
       tags: tagsOf(demand.tags ?? [], own.limit === undefined ? undefined : limitTag(name)),
       weight: integer("weight", demand.weight ?? 1),
       priority: Concurrency.checkPriority(where, demand.priority ?? "normal"),
-      key: demand.key,
+      key: demand.key === undefined || demand.key === "" ? demand.key : text("key", demand.key),
       id: id === undefined ? undefined : text("id", id),
       due: dueOf(delay, at),
       expires: expires === undefined ? undefined : { in: checkMillis(where, "expires", expires) },
@@ -198,14 +205,31 @@ const invalid = (field: string, rule: string, value: unknown): never => {
   throw new InvalidOptionError({ where, field, rule, value })
 }
 
-const text = (field: string, value: string): string =>
-  typeof value === "string" && value !== "" ? value : invalid(field, "must be a string that is not empty", value)
+/** What no database can write down is refused here. */
+const text = (field: string, value: string): string => {
+  if (typeof value !== "string" || value === "") return invalid(field, "must be a string that is not empty", value)
+  return value.isWellFormed() && !value.includes("\0")
+    ? value
+    : invalid(field, "must not have lone surrogates or NUL characters", value)
+}
+
+const jsonOf = (job: string, encoded: unknown): string | Job.InvalidPayloadError => {
+  // What is no JSON value is written as one: `undefined`, of a job without a payload.
+  if (encoded === undefined) return "null"
+  try {
+    const json: string | undefined = JSON.stringify(encoded)
+    return json ?? new Job.InvalidPayloadError({ job, issue: `${typeof encoded} is not a JSON value` })
+  } catch (error) {
+    return new Job.InvalidPayloadError({ job, issue: String(error) })
+  }
+}
 
 const integer = (field: string, value: number): number =>
   Number.isSafeInteger(value) && value >= 1 ? value : invalid(field, "must be an integer >= 1", value)
 
 const tagsOf = (tags: ReadonlyArray<string>, limit: string | undefined): ReadonlyArray<string> => {
   if (tags.length === 0) return limit === undefined ? noTags : [limit]
+  for (const tag of tags) text("tags", tag)
   return [...new Set(limit === undefined ? tags : [...tags, limit])].sort()
 }
 const noTags: ReadonlyArray<string> = []
@@ -236,6 +260,7 @@ const uniqueOf = (
   if (key === undefined) {
     return unique === undefined ? undefined : invalid("unique", "needs an idempotencyKey, or a key of its own", unique)
   }
+  if (key !== "") text("unique.key", key)
   const span = given?.while ?? unique?.while ?? "active"
   const conflict = given?.conflict ?? unique?.conflict ?? "ignore"
   if (conflict !== "ignore" && conflict !== "replace" && conflict !== "error") {

@@ -148,6 +148,8 @@ const check = (where: string, options: Options | undefined): Checked => {
   }
   if (concurrency !== undefined) integer(where, "concurrency", concurrency, 1)
   integer(where, "prefetch", prefetch, 0)
+  strings(where, "queues", queues)
+  strings(where, "tags", tags)
   const level = (priority: Concurrency.Priority | undefined) =>
     priority === undefined ? undefined : Concurrency.checkPriority(where, priority)
   return {
@@ -169,6 +171,11 @@ const check = (where: string, options: Options | undefined): Checked => {
 const integer = (where: string, field: string, value: number, least: number): void => {
   if (Number.isSafeInteger(value) && value >= least) return
   throw new InvalidOptionError({ where, field, rule: `must be an integer >= ${least}`, value })
+}
+
+const strings = (where: string, field: string, value: ReadonlyArray<string> | undefined): void => {
+  if (value === undefined || (Array.isArray(value) && value.every((one) => typeof one === "string"))) return
+  throw new InvalidOptionError({ where, field, rule: "must be a list of strings", value })
 }
 
 const atLeast = (where: string, field: string, input: Duration.Input, least: number): number => {

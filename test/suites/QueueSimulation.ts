@@ -333,8 +333,8 @@ class Node {
           )
         case "slow":
           return Effect.flatMap(
-            Effect.exit(Effect.delay(now, random.int(1, lease))),
-            (exit) => Effect.delay(exit, random.int(1, 3 * lease))
+            Effect.exit(Effect.delay(now, random.int(1, lease / 2))),
+            (exit) => Effect.delay(exit, random.int(1, random.pick([lease / 2, 3 * lease])))
           )
         case "never":
           return Effect.andThen(random.chance(0.5) ? Effect.exit(now) : Effect.void, Effect.never)
@@ -420,7 +420,7 @@ const history = (random: Random, steps: number, witness: Witness) =>
     const behaviour = (attempt: Attempt, n: number): Effect.Effect<unknown, Unlucky, Scheduler.Scheduler> =>
       Effect.suspend(() => {
         const unlucky = new Unlucky({ n })
-        const some = random.int(1, 4_000)
+        const some = random.int(1, random.pick([100, 1_000, 4_000]))
         const deaf = (effect: Effect.Effect<unknown>) => {
           attempt.isDeaf = true
           return effect
@@ -532,8 +532,8 @@ const history = (random: Random, steps: number, witness: Witness) =>
 
     const weather = onNode((node) =>
       Effect.gen(function*() {
-        const faults: ReadonlyArray<Fault> = ["before", "after", "late", "slow", "never"]
-        node.probability = random.pick([1, 0.3])
+        const faults: ReadonlyArray<Fault> = ["before", "after", "after", "late", "late", "slow", "never"]
+        node.probability = random.pick([1, 0.4, 0.4])
         if (random.chance(0.6)) node.turnFault = random.pick(faults)
         if (random.chance(0.4)) node.renewFault = random.pick(faults)
         if (random.chance(0.2)) node.otherFault = random.pick(faults)
@@ -548,7 +548,7 @@ const history = (random: Random, steps: number, witness: Witness) =>
       [6, Effect.suspend(() => pass(random.int(300, 3_000)))],
       [1, Effect.suspend(() => pass(random.int(lease, 4 * lease)))],
       [3, Effect.suspend(() => nodes.size < 4 ? start : Effect.void)],
-      [5, weather],
+      [9, weather],
       [2, Effect.sync(() => nodes.forEach((node) => node.heal()))],
       [
         1,
