@@ -82,7 +82,11 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
       if (jobs.length > mostTogether || jobs.some(({ id, unique }) => id !== undefined || unique !== undefined)) {
         return put(jobs)
       }
-      return Effect.flatMap(isInTransaction, (is) => is ? put(jobs) : batch.enqueue(jobs))
+      // Who listens here hears it from the database too, a little later.
+      return Effect.flatMap(
+        isInTransaction,
+        (is) => is ? put(jobs) : Effect.tap(batch.enqueue(jobs), () => Effect.sync(listening.wake))
+      )
     },
     join: ({ lease, name }) =>
       Effect.map(rows("join", `select * from ${s}.join_lease($1, $2)`, [name, Rows.float(lease)]), ([row]) => ({
