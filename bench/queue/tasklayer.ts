@@ -21,8 +21,8 @@ const Tagged = Job.make("job", { payload: { n: Schema.Int }, tags: ["bench"] })
 
 type Store = Layer.Layer<JobStore.JobStore, unknown>
 
-/** Taken ahead, where that is allowed. */
-const prefetch = 1_000
+/** How much it has at once, where it may take ahead. As much as graphile-worker has. */
+const most = 500
 
 export const postgres = (url: string): Store =>
   JobStorePostgres.layer().pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url) })), Layer.orDie)
@@ -35,10 +35,9 @@ export const tasklayer = async (store: Store, limits?: Limits): Promise<Rival> =
   )
   const job = limits === undefined ? Bench : Tagged
   if (limits !== undefined) {
-    const active = prefetch / 2
     await runtime.runPromise(Effect.all([
-      JobLimits.create("bench", { limit: active, rate: { count: 100_000, per: "1 second" } }),
-      JobQueue.configure("default", { keyLimit: active / limits.keys })
+      JobLimits.create("bench", { limit: most, rate: { count: 100_000, per: "1 second" } }),
+      JobQueue.configure("default", { keyLimit: most / limits.keys })
     ]))
   }
   const keyOf = (n: number) => limits === undefined ? undefined : `key ${n % limits.keys}`
@@ -54,7 +53,9 @@ export const tasklayer = async (store: Store, limits?: Limits): Promise<Rival> =
         )),
     work: async (onJob, how) => {
       scope = Scope.makeUnsafe()
-      const worker = JobWorker.layer({ concurrency, prefetch: how === "batched" ? prefetch : 0 }).pipe(
+      // Under limits it would like twice what they let it have.
+      const prefetch = how === "batched" ? (limits === undefined ? most : 2 * most) - concurrency : 0
+      const worker = JobWorker.layer({ concurrency, prefetch }).pipe(
         Layer.provide(Layer.mergeAll(job.toLayer(({ n }) => Effect.sync(() => onJob(n))), JobRunner.layerLocal)),
         Layer.provide(Scheduler.layerUnbounded)
       )
