@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
@@ -13,7 +14,13 @@ import * as JobQueue from "../src/queue/JobQueue.ts"
 import { JobStore, type Store } from "../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
 import * as JobWorker from "../src/queue/JobWorker.ts"
+import { ThreadRunner } from "../src/threads/index.ts"
+import * as threaded from "./fixtures/thread-jobs.ts"
+import { bundled } from "./suites/Bundle.ts"
+import * as Cells from "./suites/Cells.ts"
 import * as Refusal from "./suites/Refusal.ts"
+
+const entry = await bundled("thread-host")
 
 const memory = JobQueue.layer().pipe(Layer.provideMerge(JobStoreMemory.layer()))
 
@@ -283,4 +290,40 @@ describe("what is put in", () => {
       const paused = yield* Effect.exit(JobQueue.configure("mail", { paused: "no" as any }))
       assert.include(Refusal.invalid(paused)?.message, "JobQueue.configure: paused must be a boolean")
     }).pipe(Effect.provide(memory)))
+})
+
+describe("a worker over threads", () => {
+  const cells = Cells.make(8)
+
+  it.live("runs jobs as one without does, and retries those it is told of", () =>
+    Effect.gen(function*() {
+      const put = yield* Effect.all([
+        threaded.Add.enqueue({ a: 1, b: 2 }),
+        JobQueue.enqueue("halve", { even: 3 }),
+        threaded.Abort.enqueue({ why: "enough" }),
+        JobQueue.enqueue("unheard", {}),
+        threaded.Crash.enqueue({ how: "exit" }),
+        threaded.Flaky.enqueue({ cell: 1, after: 2 }),
+        threaded.Stubborn.enqueue({ cell: 2, after: 2 })
+      ])
+      const records = Effect.forEach(put, ({ id }) => recordOf(id))
+      const isOver = Effect.map(records, (all) => all.every(({ endedAt }) => endedAt !== undefined))
+      while (!(yield* isOver)) yield* Effect.sleep("20 millis")
+      assert.deepStrictEqual((yield* records).map(({ attempt, reason, state }) => [reason ?? state, attempt]), [
+        ["Succeeded", 1],
+        ["InvalidPayload", 1],
+        ["Aborted", 1],
+        ["UnknownJob", 1],
+        ["Died", 1],
+        ["Succeeded", 2],
+        ["Succeeded", 2]
+      ])
+    }).pipe(Effect.provide(
+      JobWorker.layer({ jobs: [threaded.Flaky, threaded.Stubborn] }).pipe(
+        Layer.provide(ThreadRunner.layer({ entry, size: 1, data: cells.buffer })),
+        Layer.provide(Scheduler.layer({ maxParallelism: 2 })),
+        Layer.provide(Logger.layer([])),
+        Layer.provideMerge(memory)
+      )
+    )))
 })

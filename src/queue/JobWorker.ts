@@ -43,6 +43,8 @@ export interface Options extends Supervisor.Budget {
    * handler when the worker starts is taken.
    */
   readonly unknown?: "deadLetter" | "leave" | undefined
+  /** Jobs whose handlers are in other threads or processes: that they are retried, and what limits them, is said by the job itself. */
+  readonly jobs?: ReadonlyArray<Job.AnyJob> | undefined
   /** How many it runs at once. Default: the `maxParallelism` of the Scheduler in context, or the number of CPUs. */
   readonly concurrency?: number | undefined
   /**
@@ -127,6 +129,7 @@ interface Checked {
   readonly name: string
   readonly filter: ClaimFilter
   readonly leavesUnknown: boolean
+  readonly jobs: ReadonlyArray<Job.AnyJob>
   readonly concurrency: number | undefined
   readonly prefetch: number
   readonly lease: number
@@ -160,6 +163,7 @@ const check = (where: string, options: Options | undefined): Checked => {
       priorities: priorities && { from: level(priorities.from), to: level(priorities.to) }
     },
     leavesUnknown: unknown === "leave",
+    jobs: options?.jobs ?? [],
     concurrency,
     prefetch,
     lease: atLeast(where, "lease", lease, 100),
@@ -193,6 +197,9 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
     const registry = Context.getOrUndefined(optional, Job.Registry)
     const runner = Context.get(context, Job.JobRunner)
     const { budget, filter, name } = checked
+    const elsewhere = new Map(
+      checked.jobs.map((job): [string, Known] => [job.name, { job, within: (effect) => effect }])
+    )
     const plan: Plan = {
       ...checked,
       store: Context.get(context, JobStore),
@@ -201,8 +208,8 @@ const make = (checked: Checked): Effect.Effect<Service, never, JobStore | Job.Jo
         ? { ...filter, names: (yield* runner.jobs).map((job) => job.name) }
         : filter,
       concurrency: checked.concurrency ?? (yield* parallelismOf(scheduler)),
-      known: (job): Known | undefined => registry?.get(job),
-      limits: (registry?.all ?? []).flatMap(({ job: { name, options: { limit } } }) =>
+      known: (job): Known | undefined => registry?.get(job) ?? elsewhere.get(job),
+      limits: [...registry?.all ?? [], ...elsewhere.values()].flatMap(({ job: { name, options: { limit } } }) =>
         limit === undefined ? [] : [{ tag: limitTag(name), limit, rates: [], enabled: true }]
       ),
       queued: scheduler === undefined ? Effect.succeed(new Set()) : queuedOn(scheduler),

@@ -438,10 +438,13 @@ const history = (random: Random, steps: number, witness: Witness) =>
           () => Effect.sleep(random.int(lease, 5 * lease)),
           () => deaf(Effect.uninterruptible(Effect.sleep(random.int(1, 3 * lease)))),
           () => deaf(Effect.onInterrupt(Effect.sleep(some), () => Effect.sleep(random.int(1, lease)))),
-          () => Task.make("inner", Effect.sleep(some)),
+          // A run that is timed out while its slot is away takes that back first, and cannot be interrupted meanwhile.
+          () => attempt.claimed.name === "timed" ? Effect.sleep(some) : Task.make("inner", Effect.sleep(some)),
           () => JobWorker.CurrentJob
         ]
-        return random.pick(behaviours)()
+        const chosen = random.pick(behaviours)
+        witness.say(`${attempt.claimed.id}/${attempt.claimed.token} does ${String(chosen).slice(6)}`)
+        return chosen()
       })
 
     const start = Effect.gen(function*() {
