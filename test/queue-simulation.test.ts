@@ -7,7 +7,7 @@ import * as Random from "./suites/Random.ts"
 const seed = Random.seedOf("queue-simulation.test.ts")
 const one = process.env["ROUND"]
 const rounds = one === undefined
-  ? Array.from({ length: Number(process.env["ROUNDS"] ?? 20) }, (_, round) => round)
+  ? Array.from({ length: Number(process.env["ROUNDS"] ?? 10) }, (_, round) => round)
   : [Number(one)]
 
 describe("a queue in bad weather", () => {
