@@ -60,6 +60,7 @@ const play = async (
     readonly pool?: number
     readonly workers: number
     readonly jobs: number
+    readonly limit?: number
   },
   mishap: (scene: Scene) => Promise<void>
 ): Promise<void> => {
@@ -67,7 +68,8 @@ const play = async (
   const own = path.join(folder, schema)
   fs.mkdirSync(own)
   const url = options.sqlite === true ? path.join(own, "jobs.db") : server.url
-  const tagLimits = { [tag]: limit }
+  const most = options.limit ?? limit
+  const tagLimits = { [tag]: most }
   const store = options.sqlite === true
     ? JobStoreSqlite.layer({ filename: url, tagLimits })
     : JobStorePostgres.layer({ schema, tagLimits }).pipe(
@@ -125,7 +127,7 @@ const play = async (
     }
     await chaos.killAll()
     const records = await runtime.runPromise(JobQueue.list({ limit: jobs }))
-    const again = chaos.verify(ids, records, limit)
+    const again = chaos.verify(ids, records, most)
     console.log(`${schema}: ${jobs} jobs, ${again} runs more than jobs`)
   } finally {
     await chaos.killAll()
@@ -195,6 +197,12 @@ describe("chaos on PostgreSQL: workers", { skip: !isLong }, () => {
     600_000
   )
 })
+
+it(
+  "four processes on one PostgreSQL share the work: each has some, and all is done",
+  () => play({ jobs: 1_500, workers: 4, limit: 11 }, async () => {}),
+  300_000
+)
 
 it(
   "chaos on PostgreSQL: one thing after another",
