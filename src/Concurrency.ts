@@ -18,9 +18,11 @@ import {
   checkDuration,
   checkLimit,
   checkPriority,
+  checkTagLimit,
   type Limits,
   Profile,
-  TagTable
+  TagTable,
+  windowsOf
 } from "./internal/ConcurrencyDemand.ts"
 import type { Listener } from "./internal/ConcurrencyFacts.ts"
 import { holdersOf, limitName, toLimit, usage } from "./internal/ConcurrencyHolders.ts"
@@ -522,7 +524,18 @@ const sharedIn = (context: Context.Context<never>): Shared =>
   Context.getUnsafe(context as Context.Context<Concurrency>, Concurrency) as Shared
 
 /** @internal */
-export { checkDuration, checkLimit, checkPriority, Counter, type Line, type Needs, Profile, Slot }
+export {
+  checkDuration,
+  checkLimit,
+  checkPriority,
+  checkTagLimit,
+  Counter,
+  type Line,
+  type Needs,
+  Profile,
+  Slot,
+  windowsOf
+}
 /** @internal */
 export {
   checkWhenFull,

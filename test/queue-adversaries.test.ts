@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { Job, JobRunner, Scheduler, type Supervisor } from "../src/index.ts"
+import * as JobLimits from "../src/queue/JobLimits.ts"
 import * as JobQueue from "../src/queue/JobQueue.ts"
 import { JobStore, type Store } from "../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
@@ -289,6 +290,20 @@ describe("what is put in", () => {
       assert.include(Refusal.invalid(built)?.message, "JobWorker.layer: queues must be a list of strings")
       const paused = yield* Effect.exit(JobQueue.configure("mail", { paused: "no" as any }))
       assert.include(Refusal.invalid(paused)?.message, "JobQueue.configure: paused must be a boolean")
+      for (const limit of [NaN, -1, 1.5]) {
+        const listed = yield* Effect.exit(JobQueue.list({ limit }))
+        assert.include(Refusal.invalid(listed)?.message, `JobQueue.list: limit must be an integer >= 0, got ${limit}`)
+      }
+      const half = yield* Effect.exit(JobLimits.create("db", { limit: 1, enabled: "no" as any }))
+      assert.include(
+        Refusal.invalid(half)?.message,
+        `JobLimits.create: tag limit "db" enabled must be true or false, got "no"`
+      )
+      const none = yield* Effect.exit(JobLimits.create("db", null as any))
+      assert.include(
+        Refusal.invalid(none)?.message,
+        `JobLimits.create: tag limit "db" must be an integer >= 0, got null`
+      )
     }).pipe(Effect.provide(memory)))
 })
 

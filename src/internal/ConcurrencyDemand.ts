@@ -140,7 +140,7 @@ export const makeTag = (where: string, tag: string, given: Limit | TagLimit): Co
   return counter
 }
 
-const checkTagLimit = (where: string, field: string, limit: Limit): number => {
+export const checkTagLimit = (where: string, field: string, limit: Limit): number => {
   if (limit === "unbounded") return Infinity
   if (Number.isInteger(limit) && limit >= 0) return limit
   return invalid(where, field, "must be an integer >= 0", limit)
@@ -155,7 +155,7 @@ const checkWhileWaiting = (where: string, field: string, spec: TagLimit): boolea
 type Windows = ReadonlyArray<Omit<Window, "credit" | "at">>
 
 /** The windows of a rate, checked. */
-const windowsOf = (where: string, tag: string, rate: TagLimit["rate"]): Windows => {
+export const windowsOf = (where: string, tag: string, rate: TagLimit["rate"]): Windows => {
   const rates: ReadonlyArray<Rate> = rate === undefined ? [] : Array.isArray(rate) ? rate : [rate as Rate]
   return rates.map(({ burst, count, per }) => {
     const field = `tag limit "${tag}" rate`

@@ -14,7 +14,7 @@ import * as Concurrency from "../Concurrency.ts"
 import { InvalidOptionError, orDie } from "../InvalidOptionError.ts"
 import * as Job from "../Job.ts"
 import { Signal } from "./internal/Signal.ts"
-import { checkMillis, checkQueue } from "./internal/StoreOptions.ts"
+import { checkInteger, checkMillis, checkQueue } from "./internal/StoreOptions.ts"
 import {
   type JobRecord,
   JobStore,
@@ -89,7 +89,12 @@ export const get = (id: string): Effect.Effect<Option.Option<JobRecord>, JobStor
 
 /** Newest first. */
 export const list = (filter?: ListFilter): Effect.Effect<ReadonlyArray<JobRecord>, JobStoreError, JobStore> =>
-  JobStore.use((store) => store.list(filter))
+  JobStore.use((store) =>
+    Effect.flatMap(
+      orDie(() => checkInteger("JobQueue.list", "limit", filter?.limit ?? 0, 0)),
+      () => store.list(filter)
+    )
+  )
 
 /** How many jobs there are, by queue and state. */
 export const counts: Effect.Effect<ReadonlyArray<QueueCounts>, JobStoreError, JobStore> = JobStore.use((store) =>

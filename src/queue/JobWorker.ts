@@ -20,7 +20,7 @@ import * as Job from "../Job.ts"
 import * as Scheduler from "../Scheduler.ts"
 import * as Supervisor from "../Supervisor.ts"
 import { CurrentJob } from "./internal/CurrentJob.ts"
-import { checkMillis } from "./internal/StoreOptions.ts"
+import { checkInteger, checkMillis } from "./internal/StoreOptions.ts"
 import type { Known } from "./internal/WorkerAttempt.ts"
 import { type Plan, WorkerLoop } from "./internal/WorkerLoop.ts"
 import { limitTag } from "./JobQueue.ts"
@@ -149,8 +149,8 @@ const check = (where: string, options: Options | undefined): Checked => {
       value: unknown
     })
   }
-  if (concurrency !== undefined) integer(where, "concurrency", concurrency, 1)
-  integer(where, "prefetch", prefetch, 0)
+  if (concurrency !== undefined) checkInteger(where, "concurrency", concurrency, 1)
+  checkInteger(where, "prefetch", prefetch, 0)
   strings(where, "queues", queues)
   strings(where, "tags", tags)
   const level = (priority: Concurrency.Priority | undefined) =>
@@ -170,11 +170,6 @@ const check = (where: string, options: Options | undefined): Checked => {
     maxBlocked: atLeast(where, "maxBlocked", maxBlocked, 100),
     budget: Supervisor.checkBudget(where, options)
   }
-}
-
-const integer = (where: string, field: string, value: number, least: number): void => {
-  if (Number.isSafeInteger(value) && value >= least) return
-  throw new InvalidOptionError({ where, field, rule: `must be an integer >= ${least}`, value })
 }
 
 const strings = (where: string, field: string, value: ReadonlyArray<string> | undefined): void => {

@@ -1,5 +1,6 @@
 /** What every store can be given, checked and in the store's own units. */
 import * as Duration from "effect/Duration"
+import * as Concurrency from "../../Concurrency.ts"
 import type { Limit, TagLimit } from "../../Concurrency.ts"
 import { InvalidOptionError } from "../../InvalidOptionError.ts"
 import type { QueueSettings, Retention, StoredLimit } from "./StorePort.ts"
@@ -41,49 +42,38 @@ export const checkStoreOptions = (where: string, options: StoreOptions | undefin
 
 /** Throws an `InvalidOptionError`. */
 export const toStoredLimit = (where: string, tag: string, input: Limit | TagLimit): StoredLimit => {
-  const { enabled = true, limit, rate = [], whileWaiting } = typeof input === "object" ? input : { limit: input }
+  const { enabled = true, limit, rate, whileWaiting } = typeof input === "object" && input !== null
+    ? input
+    : { limit: input }
   const field = `tag limit "${tag}"`
-  checkLimit(where, field, limit, 0)
+  Concurrency.checkTagLimit(where, field, limit)
+  if (typeof enabled !== "boolean") {
+    throw new InvalidOptionError({ where, field: `${field} enabled`, rule: "must be true or false", value: enabled })
+  }
   if (whileWaiting === "hold") {
     const rule = `must not be "hold": a job that waits for others keeps what it has anyway`
     throw new InvalidOptionError({ where, field: `${field} whileWaiting`, rule, value: whileWaiting })
   }
-  const rates = (Array.isArray(rate) ? rate : [rate]).map(({ burst, count, per }) => {
-    if (!(count > 0 && Number.isFinite(count))) {
-      throw new InvalidOptionError({ where, field: `${field} rate.count`, rule: "must be a number > 0", value: count })
-    }
-    const millis = checkMillis(where, `${field} rate.per`, per)
-    if (millis === 0) {
-      throw new InvalidOptionError({ where, field: `${field} rate.per`, rule: "must be a duration > 0", value: per })
-    }
-    if (burst !== undefined && !(burst >= 1 && Number.isFinite(burst))) {
-      throw new InvalidOptionError({ where, field: `${field} rate.burst`, rule: "must be a number >= 1", value: burst })
-    }
-    return { count, per: millis, burst: burst ?? Math.max(1, count) }
-  })
-  return { tag, limit, rates, enabled }
+  return { tag, limit, rates: Concurrency.windowsOf(where, tag, rate), enabled }
 }
 
 /** Throws an `InvalidOptionError`. */
 export const checkQueue = (where: string, name: string, settings: QueueSettings): QueueSettings => {
   const { keyLimit, maxQueued } = settings
-  if (keyLimit !== undefined) checkLimit(where, `queue "${name}" keyLimit`, keyLimit, 1)
-  if (maxQueued !== undefined) checkLimit(where, `queue "${name}" maxQueued`, maxQueued, 0)
+  if (keyLimit !== undefined) Concurrency.checkLimit(where, `queue "${name}" keyLimit`, 1, keyLimit)
+  if (maxQueued !== undefined) Concurrency.checkLimit(where, `queue "${name}" maxQueued`, 0, maxQueued)
   return settings
-}
-
-const checkLimit = (where: string, field: string, value: Limit, least: number): void => {
-  if (value === "unbounded" || (Number.isSafeInteger(value) && value >= least)) return
-  throw new InvalidOptionError({ where, field, rule: `must be an integer >= ${least} or "unbounded"`, value })
 }
 
 /** Throws an `InvalidOptionError`. Finite. */
 export const checkMillis = (where: string, field: string, input: Duration.Input): number => {
-  const duration = Duration.fromInput(input)
-  const negative = (typeof input === "number" && !(input >= 0)) || (typeof input === "bigint" && input < 0n) ||
-    (typeof input === "string" && input.trim().startsWith("-"))
-  if (duration._tag === "Some" && !negative && Duration.isFinite(duration.value)) {
-    return Duration.toMillis(duration.value)
-  }
-  throw new InvalidOptionError({ where, field, rule: "must be a finite duration >= 0", value: input })
+  const millis = Duration.toMillis(Concurrency.checkDuration(where, field, input))
+  if (millis !== Infinity) return millis
+  throw new InvalidOptionError({ where, field, rule: "must be finite", value: input })
+}
+
+/** Throws an `InvalidOptionError`. */
+export const checkInteger = (where: string, field: string, value: number, least: number): void => {
+  if (Number.isSafeInteger(value) && value >= least) return
+  throw new InvalidOptionError({ where, field, rule: `must be an integer >= ${least}`, value })
 }
