@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -107,6 +108,31 @@ describe("JobWorker", () => {
       assert.deepStrictEqual([started, ended], [[0], ["0 done"]])
       assert.deepStrictEqual(yield* Effect.forEach(jobs, ({ id }) => stateOf(id)), ["Succeeded", "Waiting", "Waiting"])
       assert.deepStrictEqual(yield* JobQueue.workers, [])
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("what it takes while it is stopped goes back at once, and never begins", () =>
+    Effect.gen(function*() {
+      const { Gated, handler, started } = yield* makeGate
+      const answer = yield* Latch.make()
+      const late = Layer.effect(
+        JobStore,
+        JobStore.useSync((store) => ({
+          ...store,
+          turn: (turn) => Effect.tap(store.turn(turn), turn.want > 0 ? answer.await : Effect.void)
+        }))
+      )
+      const { id } = yield* Gated.enqueue({ n: 1 })
+      const closing = yield* settle.pipe(
+        Effect.andThen(stateOf(id)),
+        Effect.tap((state) => Effect.sync(() => assert.strictEqual(state, "Active"))),
+        Effect.provide(worker(handler, { gracePeriod: 0 }).pipe(Layer.provide(late))),
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* settle
+      // Stopped, and nothing to interrupt yet.
+      yield* answer.open
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual([started, yield* stateOf(id), yield* JobQueue.workers], [[], "Waiting", []])
     }).pipe(Effect.provide(memory)))
 
   it.effect("what a stop interrupts goes back to the head of its line, and no attempt is counted", () =>

@@ -321,6 +321,8 @@ export class WorkerLoop {
   // ─── what it has
 
   private take(tenure: Tenure, claimed: Claimed): void {
+    // It was stopped while the answer was on its way: those who interrupt what is left may have been here.
+    if (this.isStopping) return void tenure.ends.push({ _tag: "Returned", id: claimed.id, token: claimed.token })
     const held = new Held(claimed, this.clock.currentTimeMillisUnsafe(), (held) => {
       this.forget(tenure, held)
       tenure.ends.push(abandoned(claimed, this.clock.currentTimeMillisUnsafe()))
