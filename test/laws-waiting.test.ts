@@ -586,6 +586,31 @@ describe("law 7: interrupting a waiter", () => {
       assert.deepStrictEqual(order, ["finalizer", "next"])
     }).pipe(Effect.provide(pool(4, { tagLimits: { connection: held } }))))
 
+  it.effect("one that timed out while its slot was away and is interrupted ends without it, its finalizers run", () =>
+    Effect.gen(function*() {
+      const ended: Array<string> = []
+      const child = Task.make("child", Effect.never)
+      const parent = Task.make("parent", Effect.onExit(child, () => Effect.sync(() => void ended.push("finalizer"))))
+        .pipe(
+          Task.withTimeout("1 second")
+        )
+      const latch = yield* Latch.make()
+      const run = yield* Task.fork(parent)
+      yield* quiet
+      const other = yield* Task.fork(Task.make("other", latch.await))
+      // The slot of the child is the other's: what timed out wants its own back before it goes on.
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* tagOf(other), "Running")
+      assert.deepStrictEqual([yield* tagOf(run), ended], ["Suspended", []])
+      yield* run.interrupt
+      assert.deepStrictEqual([yield* outcomeOf(run), ended], ["Interrupted", ["finalizer"]])
+      assert.strictEqual(yield* tagOf(other), "Running")
+      assert.strictEqual((yield* Scheduler.stats).active, 1)
+      yield* latch.open
+      yield* TaskRun.join(other)
+      assert.strictEqual((yield* Scheduler.stats).active, 0)
+    }).pipe(Effect.timeout("1 minute"), Effect.provide(pool(1))))
+
   it.effect("interrupting who awaits a yielded task interrupts the task, waiting or running", () =>
     Effect.gen(function*() {
       const ended: Array<string> = []

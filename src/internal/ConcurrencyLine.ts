@@ -262,6 +262,8 @@ export interface Wait {
   proceed: () => void
   /** Ends the wait because a changed limit made it endless. */
   deny?: (cycle: ReadonlyArray<string>) => void
+  /** Of a fiber that was interrupted: ends what it waits for, without the slots. */
+  forgo?: () => void
 }
 
 /** Slots that ask for the same: first come first, but for children, which go before what is younger than their root. */

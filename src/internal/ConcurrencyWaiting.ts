@@ -115,18 +115,25 @@ export class Waits {
   /** Ends the wait and returns when the slots are back. */
   readonly ended: Effect.Effect<void> = Effect.callback((resume) => this.end(() => resume(Effect.void)))
 
-  /** After an interruption: an interrupted run ends without its slot, a run that goes on has it back first. */
+  /**
+   * After an interruption: an interrupted run ends without its slot, a run that goes on has it back first. That one may be interrupted in turn,
+   * and this fiber, which cannot be any more, is told by `forgo`.
+   */
   readonly settled: Effect.Effect<void> = Effect.callback((resume) => {
     const then = () => resume(Effect.void)
     if (this.phase === "over") return then()
-    if (this.chain.some((slot) => slot.uncounted) && this.phase === "retaking") {
-      this.phase = "over"
-      this.waits.forEach((wait, i) => this.admissions[i]!.lending.abandon(wait))
-      return then()
-    }
     this.onOver = then
+    if (this.phase === "retaking" && this.chain.some((slot) => slot.uncounted)) return this.forgo()
+    for (const wait of this.waits) wait.forgo = () => this.forgo()
     if (this.phase === "waiting") this.end(then)
   })
+
+  private forgo(): void {
+    if (this.phase !== "retaking") return
+    this.phase = "over"
+    this.waits.forEach((wait, i) => this.admissions[i]!.lending.abandon(wait))
+    this.onOver?.()
+  }
 }
 
 export const admissionOf = (slot: Slot): Admission => slot.admission as Admission

@@ -326,12 +326,20 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const fiber = this.fiber
     if (fiber !== undefined) {
       if (this.phase === Concurrency.Away || this.phase === Concurrency.Retaking) this.uncounted = true
-      return fiber.interruptUnsafe(by)
+      fiber.interruptUnsafe(by)
+      if (this.uncounted) this.forgo()
+      return
     }
     if (this.attempt > 0) return void (this.ending = "interrupt")
     this.cancelTimer()
     this.core.unqueued(this)
     this.core.settle(this, Exit.interrupt(by))
+  }
+
+  /** One of its fibers that was interrupted before, by a time limit say, may be waiting for the slot, or for those that come back with it. */
+  private forgo(): void {
+    this.retaker?.forgo?.()
+    for (const wait of [...this.waits ?? []]) wait.forgo?.()
   }
 
   abandon(): void {

@@ -438,8 +438,7 @@ const history = (random: Random, steps: number, witness: Witness) =>
           () => Effect.sleep(random.int(lease, 5 * lease)),
           () => deaf(Effect.uninterruptible(Effect.sleep(random.int(1, 3 * lease)))),
           () => deaf(Effect.onInterrupt(Effect.sleep(some), () => Effect.sleep(random.int(1, lease)))),
-          // A run that is timed out while its slot is away takes that back first, and cannot be interrupted meanwhile.
-          () => attempt.claimed.name === "timed" ? Effect.sleep(some) : Task.make("inner", Effect.sleep(some)),
+          () => Task.make("inner", Effect.sleep(some)),
           () => JobWorker.CurrentJob
         ]
         const chosen = random.pick(behaviours)
