@@ -295,6 +295,8 @@ export class WorkerLoop {
         }
         for (const id of cancelled) this.cancel(tenure, id)
         for (const claimed of jobs) this.take(tenure, claimed)
+        // They begin first.
+        if (jobs.length > 0) yield* Effect.yieldNow
       }
     })
   }
