@@ -73,47 +73,70 @@ create function ${s}.enqueue(
   _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
   _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
   _unique_key text[], _unique_while double precision[], _unique_conflict text[]
-) returns table(id text, what text, detail text) language plpgsql as $$
+) returns table(id text, what text, detail text) language plpgsql set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
   _now double precision := ${s}.clock();
-  _epoch int := (select epoch from ${s}.config);
+  _epoch int;
+  _line bigint;
   _seqs bigint[];
+  _seq bigint;
   _where text;
+  _due double precision;
   _later boolean;
   _rank double precision;
   x record;
 begin
-  if _id is not null or _unique_key is not null or exists(select from ${s}.numeric_ids)
-    or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
-    or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true))
-  then
+  -- All that has to be known in one statement: each costs as much as the insert of one job.
+  select c.epoch, _id is not null or _unique_key is not null or exists(select from ${s}.numeric_ids)
+      or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
+      or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true)) is_each,
+      f.first->>0 queue, f.first->>1 as name, t.tags, (f.first->>3)::float8 weight, (f.first->>4)::float8 priority, (f.first->>5)::boolean once, (f.first->>6)::int max_crashes,
+      coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded,
+      case when t.tags = '{}' then '{}' else array(select l.tag from ${s}.tag_limit l where l.tag = any(t.tags) order by 1) end limiting
+    into x
+    from ${s}.config c cross join (select _shapes->0) f(first) left join ${s}.queue q on q.name = f.first->>0
+      cross join lateral (select array(select jsonb_array_elements_text(f.first->2)) tags) t;
+  _epoch := x.epoch;
+  if x.is_each then
     return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
     return;
   end if;
+  what := 'new';
   -- Most often all are of one kind, and nobody has a key: nothing to be joined.
   if jsonb_array_length(_shapes) = 1 and _key is null then
-    select _shapes->0->>0 queue, _shapes->0->>1 as name, t.tags, (_shapes->0->>3)::float8 weight, (_shapes->0->>4)::float8 priority,
-      (_shapes->0->>5)::boolean once, (_shapes->0->>6)::int max_crashes, coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded, p.*
-      into x
-      from (select array(select jsonb_array_elements_text(_shapes->0->2)) tags) t left join ${s}.queue q on q.name = _shapes->0->>0
-        cross join lateral ${s}.place(_shapes->0->>0, t.tags, null, (_shapes->0->>3)::float8) p;
+    _line := ${s}.line_of(_epoch, x.queue, x.limiting, null, x.weight);
     _rank := case when x.keyed then ${s}.rank_of(x.queue, null) else 0 end;
+    if cardinality(_payload) = 1 then
+      _due := coalesce(_now + _due_in[1], _due_at[1], _now);
+      _later := _due > _now;
+      insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, payload, trace)
+        values (_line, x.priority, case when not _later then _rank end, _due, _now, coalesce(_now + _expires_in[1], _expires_at[1]), _epoch, x.weight, x.max_crashes,
+          case when _later then 0 else 1 end, x.limiting <> '{}', x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, _payload[1], _trace[1])
+        returning seq into _seq;
+      perform ${s}.notify(case when _later then '' else concat_ws(',', _line, x.priority, _rank, _seq) end);
+      id := _seq::text;
+      return next;
+      return;
+    end if;
     with n as (
       insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, payload, trace)
-      select x.line, x.priority, case when d.due > _now then null when x.keyed then _rank + x.weight * (count(*) filter (where d.due <= _now) over (order by j.o) - 1) else 0 end,
-        d.due, _now, coalesce(_now + expires_in, expires_at), x.epoch, x.weight, x.max_crashes, case when d.due > _now then 0 else 1 end,
-        x.limited, x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, j.payload, j.trace
+      select _line, x.priority, case when d.due > _now then null when x.keyed then _rank + x.weight * (count(*) filter (where d.due <= _now) over (order by j.o) - 1) else 0 end,
+        d.due, _now, coalesce(_now + expires_in, expires_at), _epoch, x.weight, x.max_crashes, case when d.due > _now then 0 else 1 end,
+        x.limiting <> '{}', x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, j.payload, j.trace
       from unnest(_payload, _trace, _due_in, _due_at, _expires_in, _expires_at)
           with ordinality j(payload, trace, due_in, due_at, expires_in, expires_at, o)
         cross join lateral (select coalesce(_now + due_in, due_at, _now) due) d
       order by j.o
       returning seq, state, rank
     )
-    select array_agg(n.seq order by n.seq), concat_ws(',', x.line, x.priority, min(n.rank), min(n.seq) filter (where n.state = 1)), bool_or(n.state = 0)
+    select array_agg(n.seq order by n.seq), concat_ws(',', _line, x.priority, min(n.rank), min(n.seq) filter (where n.state = 1)), bool_or(n.state = 0)
       from n into _seqs, _where, _later;
     perform ${s}.notify(case when _later then '' else _where end);
-    return query select u.seq::text, 'new'::text, null::text from unnest(_seqs) u(seq);
+    foreach _seq in array _seqs loop
+      id := _seq::text;
+      return next;
+    end loop;
     return;
   end if;
     with x as materialized (
@@ -154,7 +177,10 @@ begin
       ) l), (select bool_or(n.state = 0) from n)
       into _seqs, _where, _later;
   perform ${s}.notify(case when _later then '' else coalesce(_where, '') end);
-  return query select u.seq::text, 'new'::text, null::text from unnest(_seqs) u(seq);
+  foreach _seq in array _seqs loop
+    id := _seq::text;
+    return next;
+  end loop;
 end $$;
 
 -- One by one: what has an id, a unique key, a queue with a bound, or the first key of its queue.

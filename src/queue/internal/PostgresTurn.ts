@@ -18,14 +18,18 @@ const claimed = (of: string): string =>
   }, ${of}.seq::float8,
       null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[]`
 
-/** A claim of what a query finds; where there are unique keys or fairness, with what it frees and how far that got. */
+/**
+ * A claim of what a query finds; where there are unique keys or fairness, with what it frees and how far that got. (The first of these that comes
+ * after it was looked for is claimed by the next turn.)
+ */
 const claim = (s: string, found: string): string => {
   const update =
     `update ${s}.job j set state = 2, worker = _worker, token = j.token + 1, attempt = j.attempt + 1, claimed = _now
           where ${found}`
   return `
       if _is_plain then
-        return query ${update}
+        return query ${update} and not j.ranked
+            and (j.unique_key is null or not exists(select from ${s}.taken t where t.key = j.unique_key and t.job = j.seq))
           returning ${claimed("j")};
       else
         return query with u as (
@@ -112,7 +116,9 @@ begin
     perform ${s}.bury(_job, 5, null, _now, _keep);
   else
     update ${s}.job set state = case when _after > 0 then 0 else 1 end, worker = null, attempt = _job.attempt, crashes = _job.crashes,
-      errors = _job.errors, due = case when _after is null then due else _now + greatest(_after, 0) end where seq = _job.seq;
+      errors = _job.errors, due = case when _after is null then due else _now + greatest(_after, 0) end,
+      -- The first key of its queue may have come meanwhile.
+      ranked = ranked or exists(select from ${s}.queue q where q.name = _job.queue and q.keyed) where seq = _job.seq;
   end if;
 end $$;
 
@@ -313,7 +319,7 @@ create function ${s}.turn(
   attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
   refused text[], cancelled text[], next double precision, alive boolean,
   looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[]
-) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
   _now double precision;
@@ -325,17 +331,15 @@ declare
   r int;
   _seqs bigint[];
   _refused text[];
-  _cancelled text[];
   _next double precision;
   _n int;
   _got int := 0;
   _news boolean := false;
   _more boolean := false;
   _heads ${s}.head[];
-  _seen ${s}.head[];
+  _open_heads ${s}.head[];
   _look boolean := _view_lines is null;
   _looked double precision;
-  _due double precision;
   _began timestamptz;
   _head_priority double precision;
   _head_rank double precision;
@@ -351,6 +355,11 @@ declare
   _counts int[];
   _lines bigint[];
   _is_plain boolean;
+  _is_untidy boolean;
+  _is_stale boolean;
+  _is_limited boolean;
+  _is_news boolean;
+  _is_room boolean;
   _picks tid[] := '{}';
   _held int[];
   _lost ${s}.demand[];
@@ -378,8 +387,7 @@ begin
   end if;
   _now := ${s}.clock();
   if w.id is null or w.epoch > _turns or (w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now) then
-    return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
-      null::text[], null::text[], null::float8, false, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[];
+    return next;
     return;
   end if;
 
@@ -446,16 +454,31 @@ begin
     end loop;
   end if;
 
-  -- Sweep.
+  -- Sweep. (What there may be to do is asked for in one statement: each costs as much as the rest of a small turn.)
   _began := clock_timestamp();
-  select _news or t.changed, t.more, _look or t.leases > 0 into _news, _more, _look from ${s}.tidy(_now, _keep, _look) t;
+  select c.epoch, not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed),
+      exists(select from ${s}.worker x where x.expires <= _now) or (_look and (
+        exists(select from ${s}.job g where g.state = 0 and g.due <= _now)
+        or exists(select from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null and g.expires <= _now)))
+    into _epoch, _is_plain, _is_untidy from ${s}.config c;
+  if _is_untidy then
+    select _news or t.changed, t.more, _look or t.leases > 0 into _news, _more, _look from ${s}.tidy(_now, _keep, _look) t;
+  end if;
 
   -- Claim.
   if _want > 0 then
-    _epoch := (select c.epoch from ${s}.config c);
     for i in 1..10 loop
       _heads := case when _look then ${s}.heads(null, null, null, null) else ${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs) end;
       _n := 0;
+      _open_heads := null;
+      _is_limited := false;
+      exit when _heads is null;
+      select array_agg(h order by h.priority, h.rank, h.seq) filter (where o.is_open), coalesce(bool_or(h.limited) filter (where o.is_open), false), bool_or(h.epoch <> _epoch),
+          array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8)
+        into _open_heads, _is_limited, _is_stale, lines, priorities, ranks, seqs
+        from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
+          cross join lateral (select h.epoch = _epoch and q.paused is not true and (_queues is null or h.queue = any(_queues)) is_open) o;
+      exit when not _is_stale;
       for c in select h.line from unnest(_heads) h where h.epoch <> _epoch loop
         _n := _n + ${s}.reline(c.line, 2000);
         exit when _n >= 2000;
@@ -464,17 +487,22 @@ begin
     end loop;
     if _n > 0 then _more := true; end if;
     if _look and _n = 0 then _looked := extract(epoch from clock_timestamp() - _began) * 1000; end if;
-    if cardinality(_heads) <= 100 then _seen := _heads; end if;
-    _heads := array(select h from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
-      where h.epoch = _epoch and q.paused is not true and (_queues is null or h.queue = any(_queues)) order by h.priority, h.rank, h.seq);
-    if exists(select from unnest(_heads) h where h.limited) then
+    if cardinality(lines) > 100 then
+      lines := null;
+      priorities := null;
+      ranks := null;
+      seqs := null;
+    end if;
+    _heads := coalesce(_open_heads, '{}');
+    if _is_limited then
+      -- How many lines and limits there are decides how they are best looked at.
+      perform set_config('plan_cache_mode', 'auto', true);
       perform pg_advisory_xact_lock(${lock(s)}, 2);
       _now := ${s}.clock();
       select * into w from ${s}.worker x where x.id = _worker;
       if w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now then raise exception using errcode = 'TL005'; end if;
       _resources := coalesce(${s}.resources(_heads, _lost, _now), '{}');
     end if;
-    _is_plain := not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed);
     if _resources is null and cardinality(_heads) = 1 then
       _lines := array[(_heads[1]).line];
       _firsts := array[row((_heads[1]).line, (_heads[1]).priority, (_heads[1]).rank, (_heads[1]).seq, false, 1, '{}'::int[], null, true)::${s}.lane];
@@ -586,35 +614,32 @@ begin
 
   if _lost is not null or _gained is not null then perform ${s}.hold(_worker, _lost, _gained); end if;
 
-  _cancelled := array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel);
-  if _more or (_want > 0 and _got >= _want) or (_look and _want = 0 and exists(select from ${s}.job g where g.state = 1)) then
-    _next := 0;
-  end if;
+  if _is_limited then perform set_config('plan_cache_mode', 'force_generic_plan', true); end if;
+  if _more or (_want > 0 and _got >= _want) then _next := 0; end if;
   -- Where it did not look the store knows when it has to.
-  if _look then
-    _due := least(
+  select array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel), d.due - _now,
+      case when _next = 0 or (_look and _want = 0 and exists(select from ${s}.job g where g.state = 1)) then 0
+        else least(
+          _next,
+          d.due - _now,
+          (select l.paused_until from ${s}.tag_limit l where l.paused_until > _now order by l.paused_until limit 1) - _now,
+          (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
+        ) end,
+      _news and (select count(*) from ${s}.worker) > 1,
+      _got > 0 and exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null)
+    into cancelled, due_in, next, _is_news, _is_room
+    from (select case when _look then least(
       (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1),
       (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1)
-    ) - _now;
-  end if;
-  if _next is distinct from 0 then
-    _next := least(
-      _next,
-      _due,
-      (select l.paused_until from ${s}.tag_limit l where l.paused_until > _now order by l.paused_until limit 1) - _now,
-      (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
-    );
-    _next := case when _next < 'infinity' then greatest(_next, 0) end;
-  end if;
+    ) end) d(due);
+  next := case when next < 'infinity' then greatest(next, 0) end;
   -- What became claimable and is not claimed here: this turn did not want it, or did not look for it.
-  if (_news and (_next = 0 or _want = 0 or _queues is not null or _tags is not null or _names is not null or _from is not null or _to is not null)
-      and (select count(*) from ${s}.worker) > 1)
-    or (_got > 0 and exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null))
-  then
+  if _is_room or (_is_news and (next = 0 or _want = 0 or _queues is not null or _tags is not null or _names is not null or _from is not null or _to is not null)) then
     perform ${s}.notify('');
   end if;
-  return query select null, null::int, null, null, null, null::text[], null, null::float8, null::float8, null::boolean, null::int, null::text[], null::float8, null::float8, null, null::float8, null::float8,
-    _refused, _cancelled, _next, true, _looked, _due, v.*
-    from (select array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8) from unnest(_seen) h) v;
+  refused := _refused;
+  alive := true;
+  looked := _looked;
+  return next;
 end $$;
 `

@@ -89,6 +89,16 @@ export const claims = (law: Law): void => {
       assert.strictEqual(yield* (yield* world.worker()).names(4), "many one many two")
     })
 
+    law("what was active as the first key came counts when it is back", function*(world) {
+      yield* world.put(job("n1"))
+      const worker = yield* world.worker()
+      const n1 = yield* worker.one()
+      yield* world.put(...jobs("a1 a2", { key: "a" }))
+      yield* worker.ends(returned(n1))
+      yield* world.put(job("n2"))
+      assert.strictEqual(yield* worker.names(), "n1 a1 a2 n2")
+    })
+
     law("keys of one queue are nothing to another", function*(world) {
       yield* world.put(...jobs("a1 a2 a3", { key: "a", queue: "other" }))
       yield* world.put(...jobs("b1 b2", { key: "a" }))
