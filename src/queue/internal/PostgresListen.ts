@@ -38,6 +38,11 @@ export class Listening {
     for (const wake of this.wakes) wake()
   }
 
+  /** Nobody listens here, or one. */
+  get isAlone(): boolean {
+    return this.wakes.size <= 1
+  }
+
   listen(wake: () => void): Effect.Effect<void, never, Scope.Scope> {
     // The same function may listen twice.
     const own = () => wake()

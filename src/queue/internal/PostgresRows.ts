@@ -33,7 +33,8 @@ export interface Position {
 type Row = ReadonlyArray<any>
 type Rows = ReadonlyArray<Row>
 
-export const placeholders = (n: number): string => Array.from({ length: n }, (_, i) => `$${i + 1}`).join(", ")
+export const placeholders = (n: number, from = 1): string =>
+  Array.from({ length: n }, (_, i) => `$${from + i}`).join(", ")
 
 // ─── parameters
 
@@ -117,6 +118,12 @@ export const enqueued = (
     default:
       return Effect.succeed(rows.map(([id, as]) => ({ id, as })))
   }
+}
+
+/** Of a turn that put jobs in first, what became of those: the last columns of its last row. */
+export const enqueuedWith = (rows: Rows): Rows => {
+  const [ids, whats, details] = rows[rows.length - 1]!.slice(-3) as [ReadonlyArray<string>, Row, Row]
+  return ids.map((id, i) => [id, whats[i], details[i]])
 }
 
 /** `given`: ids that look as if they were not. */
@@ -229,6 +236,9 @@ export const stateOf = (error: unknown): string | undefined => {
   }
   return undefined
 }
+
+/** The server says that nothing was done. (EPIPE and its like are no words of its; those of classes 08 and 57 may come after the commit.) */
+export const isUndone = (error: unknown): boolean => /^(?!08|57|E)[0-9A-Z]{5}$/.test(stateOf(error) ?? "")
 
 // ─── what can be seen
 

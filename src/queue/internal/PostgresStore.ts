@@ -60,6 +60,12 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
   const given = new Set<string>()
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
   const turnText = `select * from ${s}.turn(${Rows.placeholders(25)})`
+  // The worker comes from what is put in, so that nothing is claimed before that.
+  const bothText = `select t.*, e.ids, e.whats, e.details from (
+      select $14::bigint worker, array_agg(id) ids, array_agg(what) whats, array_agg(detail) details from ${s}.enqueue(${
+    Rows.placeholders(13)
+  })
+    ) e cross join lateral ${s}.turn(e.worker, ${Rows.placeholders(24, 15)}) t`
 
   const isInTransaction = Effect.map(Effect.serviceOption(pg.transactionService), Option.isSome)
   const put = (jobs: ReadonlyArray<NewJob>) => {
@@ -72,7 +78,22 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
       )
     ) as ReturnType<Store["enqueue"]>
   }
-  const batch = new Batch(put)
+  /** What was to be asked again is, by itself. */
+  const settled = (jobs: ReadonlyArray<NewJob>, enqueued: ReturnType<typeof Rows.enqueued>) =>
+    Effect.catchIf(enqueued, (error) => error === Rows.again, () => put(jobs)) as ReturnType<Store["enqueue"]>
+  const batch = new Batch({
+    put,
+    turn: (params) => rows("turn", turnText, params),
+    putAndTurn: (jobs, params) =>
+      Effect.flatMap(
+        rows("turn", bothText, [...Rows.enqueueParams(jobs), ...params]),
+        (turned) =>
+          Effect.map(Effect.exit(settled(jobs, Rows.enqueued(Rows.enqueuedWith(turned)))), (put) => ({ put, turned }))
+      ),
+    isUndone: ({ cause }) => Rows.isUndone(cause),
+    wake: listening.wake,
+    isAlone: () => listening.isAlone
+  })
 
   const store: Store = {
     kind,
@@ -82,11 +103,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
       if (jobs.length > mostTogether || jobs.some(({ id, unique }) => id !== undefined || unique !== undefined)) {
         return put(jobs)
       }
-      // Who listens here hears it from the database too, a little later.
-      return Effect.flatMap(
-        isInTransaction,
-        (is) => is ? put(jobs) : Effect.tap(batch.enqueue(jobs), () => Effect.sync(listening.wake))
-      )
+      return Effect.flatMap(isInTransaction, (is) => is ? put(jobs) : batch.enqueue(jobs))
     },
     join: ({ lease, name }) =>
       Effect.map(rows("join", `select * from ${s}.join_lease($1, $2)`, [name, Rows.float(lease)]), ([row]) => ({
@@ -108,8 +125,9 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
       ),
     turn: (turn) =>
       Effect.suspend(() => {
-        const known = view.begin(listening.isHearing, performance.now())
-        return rows("turn", turnText, Rows.turnParams(turn, keep, given, known)).pipe(
+        const began = performance.now()
+        const known = view.begin(listening.isHearing, began)
+        return batch.turn(turn.worker, Rows.turnParams(turn, keep, given, known)).pipe(
           Effect.onError(() => Effect.sync(() => view.abandon())),
           Effect.catchIf(
             ({ cause }) => Rows.stateOf(cause) === "TL005",
@@ -122,6 +140,8 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
               return Effect.fail(new LeaseEndedError({ worker: turn.worker }))
             }
             const { cancelled, jobs, next = Infinity, refused } = turned
+            // Who puts something in waits for a turn that is as quick as this one was.
+            if (jobs.length < turn.want && performance.now() - began < quick) batch.waits(turn.worker)
             const soonest = Math.min(next, view.end(turned, performance.now()) ?? Infinity)
             return Effect.succeed({ cancelled, jobs, refused, next: soonest === Infinity ? undefined : soonest })
           })
@@ -191,6 +211,8 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
 const where = "JobStorePostgres.layer"
 const kind = "postgres"
+/** In milliseconds. */
+const quick = 5
 /** More at once go in by themselves, and keep nobody waiting. */
 const mostTogether = 100
 const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js"
