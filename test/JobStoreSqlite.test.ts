@@ -9,8 +9,9 @@ import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { job } from "../src/queue/internal/SuiteWorld.ts"
 import * as JobQueue from "../src/queue/JobQueue.ts"
-import { JobStore, type NewJob, type Renewing } from "../src/queue/JobStore.ts"
+import { JobStore, type Renewing } from "../src/queue/JobStore.ts"
 import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
 import { jobStoreSuite } from "../src/queue/jobStoreSuite.ts"
 import { Record } from "./fixtures/sqlite-worker.ts"
@@ -24,24 +25,6 @@ const file = Effect.acquireRelease(
 )
 
 const fresh = Layer.unwrap(Effect.map(file, (filename) => JobStoreSqlite.layer({ filename })))
-
-const job = (name: string, more: Partial<NewJob> = {}): NewJob => ({
-  name,
-  payload: "null",
-  queue: "default",
-  tags: [],
-  weight: 1,
-  priority: 20,
-  key: undefined,
-  id: undefined,
-  due: undefined,
-  expires: undefined,
-  delivery: "atLeastOnce",
-  maxCrashes: 3,
-  unique: undefined,
-  trace: undefined,
-  ...more
-})
 
 const everything = { filter: {}, want: 100 }
 

@@ -121,8 +121,10 @@ layer(threads({ size: 2, id: "t" }), { timeout: 60_000 })("a job on a thread", (
   it.effect("that waits is interrupted there: its finalizers take their time, and the thread is kept", () =>
     Effect.gen(function*() {
       const [began, ending, ended] = [cell(), cell(), cell()]
-      // A spare may be starting meanwhile.
-      const threads = Effect.map(ThreadRunner.stats, ({ spares, starting, ...threads }) => threads)
+      // Those that start are ready before.
+      const threads = TestClock.withLive(
+        Effect.repeat(Effect.delay(ThreadRunner.stats, 1), { until: ({ starting }) => starting === 0 })
+      )
       const before = yield* threads
       const fiber = yield* begin(began, Effect.forkChild(jobs.Linger.execute({ began, ending, ended })))
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))

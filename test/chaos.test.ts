@@ -200,7 +200,7 @@ describe("chaos on PostgreSQL: workers", { skip: !isLong }, () => {
 
 it(
   "four processes on one PostgreSQL share the work: each has some, and all is done",
-  () => play({ jobs: 1_500, workers: 4, limit: 11 }, async () => {}),
+  () => play({ jobs: isLong ? 4_500 : 1_500, workers: 4, limit: 11 }, async () => {}),
   300_000
 )
 

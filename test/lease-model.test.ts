@@ -9,14 +9,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { TestClock } from "effect/testing"
-import {
-  type End,
-  JobStore,
-  type JobStoreError,
-  type LeaseEndedError,
-  type NewJob,
-  type Store
-} from "../src/queue/JobStore.ts"
+import { job } from "../src/queue/internal/SuiteWorld.ts"
+import { type End, JobStore, type JobStoreError, type LeaseEndedError, type Store } from "../src/queue/JobStore.ts"
 import * as JobStoreMemory from "../src/queue/JobStoreMemory.ts"
 import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
 import * as JobStoreSqlite from "../src/queue/JobStoreSqlite.ts"
@@ -164,22 +158,12 @@ const walk = (random: Random.Random, store: Store, advance: Effect.Effect<void>)
       epochs: [0, 0, 0]
     }
     yield* store.setLimit({ tag: "t", limit: plan.limit, rates: [], enabled: true })
-    const ids = (yield* store.enqueue(Array.from({ length: jobs }, (_, i): NewJob => ({
-      name: "job",
-      payload: "{}",
-      queue: "default",
-      tags: ["t"],
-      weight: 1,
-      priority: 20,
-      key: undefined,
-      id: undefined,
-      due: undefined,
-      expires: undefined,
-      delivery: plan.once.includes(i) ? "atMostOnce" : "atLeastOnce",
-      maxCrashes: plan.maxCrashes,
-      unique: undefined,
-      trace: undefined
-    })))).map(({ id }) => id)
+    const ids = (yield* store.enqueue(Array.from({ length: jobs }, (_, i) =>
+      job("job", {
+        tags: ["t"],
+        delivery: plan.once.includes(i) ? "atMostOnce" : "atLeastOnce",
+        maxCrashes: plan.maxCrashes
+      })))).map(({ id }) => id)
     const numbers = (some: ReadonlyArray<string>) => some.map((id) => ids.indexOf(id)).sort()
     const workers: Array<string | undefined> = [undefined, undefined, undefined]
     /** Leases that were, and are not. */

@@ -3,26 +3,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { JobStore, type NewJob, type Renewing } from "../src/queue/JobStore.ts"
+import { job as plain } from "../src/queue/internal/SuiteWorld.ts"
+import { JobStore, type Renewing } from "../src/queue/JobStore.ts"
 import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
 import * as Postgres from "./suites/Postgres.ts"
 
-const job: NewJob = {
-  name: "job",
-  payload: "{}",
-  queue: "default",
-  tags: [],
-  weight: 1,
-  priority: 20,
-  key: undefined,
-  id: undefined,
-  due: undefined,
-  expires: undefined,
-  delivery: "atLeastOnce",
-  maxCrashes: 10,
-  unique: undefined,
-  trace: undefined
-}
+const job = plain("job")
 
 const server = Effect.acquireRelease(
   Effect.promise(() => Postgres.startServer()),
