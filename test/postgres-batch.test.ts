@@ -118,4 +118,16 @@ describe("Batch", () => {
       assert.strictEqual(yield* Fiber.join(turns[0]!), "apart")
       assert.deepStrictEqual(done.filter((one) => one !== "wake"), ["turn w"])
     }))
+
+  it.live("nothing is put in for who has gone", () =>
+    Effect.gen(function*() {
+      const { batch, done, state } = makeBatch()
+      state.isThere = false
+      batch.waits("1")
+      const putting = yield* Effect.forkChild(batch.enqueue([job("a")]), { startImmediately: true })
+      yield* Fiber.interrupt(putting)
+      for (let i = 0; i < 10; i++) yield* Effect.yieldNow
+      yield* batch.enqueue([job("b")])
+      assert.deepStrictEqual(done.filter((one) => one !== "wake"), ["put b"])
+    }))
 })

@@ -289,7 +289,10 @@ describe("what is put in", () => {
       )
       assert.include(Refusal.invalid(built)?.message, "JobWorker.layer: queues must be a list of strings")
       const paused = yield* Effect.exit(JobQueue.configure("mail", { paused: "no" as any }))
-      assert.include(Refusal.invalid(paused)?.message, "JobQueue.configure: paused must be a boolean")
+      assert.include(
+        Refusal.invalid(paused)?.message,
+        `JobQueue.configure: queue "mail" paused must be true or false, got "no"`
+      )
       for (const limit of [NaN, -1, 1.5]) {
         const listed = yield* Effect.exit(JobQueue.list({ limit }))
         assert.include(Refusal.invalid(listed)?.message, `JobQueue.list: limit must be an integer >= 0, got ${limit}`)
@@ -299,6 +302,8 @@ describe("what is put in", () => {
         half.message,
         `JobLimits.create: tag limit "db" enabled must be true or false, got "no"`
       )
+      const odd = yield* Effect.flip(JobLimits.create("db", { limit: 1, whileWaiting: "keep" as any }))
+      assert.include(odd.message, `tag limit "db" whileWaiting must be "lend" or "hold", got "keep"`)
       const none = yield* Effect.flip(JobLimits.create("db", null as any))
       assert.include(
         none.message,

@@ -75,8 +75,8 @@ export class TagTable {
     }
   }
   private make(tag: string, limit: Limit | TagLimit): Counter | undefined {
-    const on = !(typeof limit === "object" && limit.enabled === false)
     const made = makeTag(this.where, tag, limit)
+    const on = isEnabled(limit)
     this.place(made, on)
     return on ? made : undefined
   }
@@ -127,30 +127,29 @@ export class TagTable {
 }
 
 export const makeTag = (where: string, tag: string, given: Limit | TagLimit): Counter => {
-  const spec: TagLimit = typeof given === "object" && given !== null ? given : { limit: given }
-  const field = `tag limit "${tag}"`
-  const counter = new Counter(
-    "tag",
-    tag,
-    checkTagLimit(where, field, spec.limit),
-    checkWhileWaiting(where, field, spec)
-  )
+  const { limit, rate, whileWaiting } = checkTagLimit(where, tag, given)
+  const counter = new Counter("tag", tag, limit === "unbounded" ? Infinity : limit, whileWaiting === "hold")
   // Full from the beginning of time, whichever clock is asked.
-  setRate(where, counter, spec.rate, -Infinity)
+  setRate(where, counter, rate, -Infinity)
   return counter
 }
 
-export const checkTagLimit = (where: string, field: string, limit: Limit): number => {
-  if (limit === "unbounded") return Infinity
-  if (Number.isInteger(limit) && limit >= 0) return limit
-  return invalid(where, field, "must be an integer >= 0", limit)
+/** All but its rate, which `windowsOf` checks. */
+export const checkTagLimit = (where: string, tag: string, given: Limit | TagLimit): TagLimit => {
+  const spec: TagLimit = typeof given === "object" && given !== null ? given : { limit: given }
+  const { enabled = true, limit, whileWaiting = "lend" } = spec
+  const field = `tag limit "${tag}"`
+  if (limit !== "unbounded" && !(Number.isInteger(limit) && limit >= 0)) {
+    invalid(where, field, "must be an integer >= 0", limit)
+  }
+  if (whileWaiting !== "lend" && whileWaiting !== "hold") {
+    invalid(where, `${field} whileWaiting`, `must be "lend" or "hold"`, whileWaiting)
+  }
+  if (typeof enabled !== "boolean") invalid(where, `${field} enabled`, "must be true or false", enabled)
+  return spec
 }
 
-const checkWhileWaiting = (where: string, field: string, spec: TagLimit): boolean => {
-  const value = spec.whileWaiting ?? "lend"
-  if (value !== "lend" && value !== "hold") invalid(where, `${field} whileWaiting`, `must be "lend" or "hold"`, value)
-  return value === "hold"
-}
+export const isEnabled = (limit: Limit | TagLimit): boolean => !(typeof limit === "object" && limit.enabled === false)
 
 type Windows = ReadonlyArray<Omit<Window, "credit" | "at">>
 

@@ -14,6 +14,7 @@ import {
   checkLimit,
   checkReserved,
   checkSharing,
+  isEnabled,
   Limits,
   makeTag,
   paceOf,
@@ -119,7 +120,7 @@ export class Shared {
       const made = makeTag(where, tag, limit)
       const old = this.table.get(tag)
       const known = old ?? this.table.disabled.get(tag)
-      const off = typeof limit === "object" && limit.enabled === false
+      const off = !isEnabled(limit)
       const same = old !== undefined && !off && old.hold === made.hold ? old : undefined
       const counter = same ?? this.heir(made, known, !off)
       if (known !== undefined && typeof limit === "object") setRate(where, counter, limit.rate, now)

@@ -120,13 +120,7 @@ export const redrive = (filter: RedriveFilter = {}): Effect.Effect<number, JobSt
 export const configure = (queue: string, settings: QueueSettings): Effect.Effect<void, JobStoreError, JobStore> =>
   JobStore.use((store) =>
     Effect.flatMap(
-      orDie(() => {
-        if (settings.paused === undefined || typeof settings.paused === "boolean") {
-          return checkQueue("JobQueue.configure", queue, settings)
-        }
-        const rule = "must be a boolean"
-        throw new InvalidOptionError({ where: "JobQueue.configure", field: "paused", rule, value: settings.paused })
-      }),
+      orDie(() => checkQueue("JobQueue.configure", queue, settings)),
       (settings) => store.setQueue(queue, settings)
     )
   )
@@ -188,14 +182,14 @@ const kept = (
       payload: json,
       queue: text("queue", queue ?? own.queue ?? "default"),
       tags: tagsOf(demand.tags ?? [], own.limit === undefined ? undefined : limitTag(name)),
-      weight: integer("weight", demand.weight ?? 1),
+      weight: checkInteger(where, "weight", demand.weight ?? 1, 1),
       priority: Concurrency.checkPriority(where, demand.priority ?? "normal"),
       key: demand.key === undefined || demand.key === "" ? demand.key : text("key", demand.key),
       id: id === undefined ? undefined : text("id", id),
       due: dueOf(delay, at),
       expires: expires === undefined ? undefined : { in: checkMillis(where, "expires", expires) },
       delivery: deliveryOf(options.delivery ?? own.delivery ?? "atLeastOnce"),
-      maxCrashes: integer("maxCrashes", options.maxCrashes ?? own.maxCrashes ?? 10),
+      maxCrashes: checkInteger(where, "maxCrashes", options.maxCrashes ?? own.maxCrashes ?? 10, 1),
       unique: uniqueOf(name, own, options.unique, payload),
       trace: traceOf(Context.getOrUndefined(fiber.context as Context.Context<any>, Tracer.ParentSpan))
     }))
@@ -228,9 +222,6 @@ const jsonOf = (job: string, encoded: unknown): string | Job.InvalidPayloadError
     return new Job.InvalidPayloadError({ job, issue: String(error) })
   }
 }
-
-const integer = (field: string, value: number): number =>
-  Number.isSafeInteger(value) && value >= 1 ? value : invalid(field, "must be an integer >= 1", value)
 
 const tagsOf = (tags: ReadonlyArray<string>, limit: string | undefined): ReadonlyArray<string> => {
   if (tags.length === 0) return limit === undefined ? noTags : [limit]

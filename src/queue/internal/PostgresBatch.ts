@@ -87,6 +87,11 @@ export class Batch<Turned> {
     this.isUnderWay = true
     while (this.asked.length > 0) {
       const rider = this.waiting.size > 0 ? yield* this.board : undefined
+      // Whoever asked has gone meanwhile.
+      if (this.asked.length === 0) {
+        rider?.resume(this.options.turn(rider.params))
+        break
+      }
       let jobs = 0
       let n = 0
       while (n < this.asked.length && jobs < most) jobs += this.asked[n++]!.jobs.length
@@ -125,9 +130,8 @@ export class Batch<Turned> {
     const { isUndone, put, putAndTurn, turn } = this.options
     const apart = Effect.suspend(() => {
       resume(turn(params))
-      return jobs.length === 0 ? Effect.succeed(Exit.succeed([])) : Effect.exit(put(jobs))
+      return Effect.exit(put(jobs))
     })
-    if (jobs.length === 0) return apart
     return Effect.matchCauseEffect(Effect.suspend(() => putAndTurn(jobs, params)), {
       onFailure: (cause) => {
         if (cause.reasons.some((reason) => reason._tag === "Fail" && isUndone(reason.error))) return apart

@@ -42,24 +42,21 @@ export const checkStoreOptions = (where: string, options: StoreOptions | undefin
 
 /** Throws an `InvalidOptionError`. */
 export const toStoredLimit = (where: string, tag: string, input: Limit | TagLimit): StoredLimit => {
-  const { enabled = true, limit, rate, whileWaiting } = typeof input === "object" && input !== null
-    ? input
-    : { limit: input }
-  const field = `tag limit "${tag}"`
-  Concurrency.checkTagLimit(where, field, limit)
-  if (typeof enabled !== "boolean") {
-    throw new InvalidOptionError({ where, field: `${field} enabled`, rule: "must be true or false", value: enabled })
-  }
+  const { enabled = true, limit, rate, whileWaiting } = Concurrency.checkTagLimit(where, tag, input)
   if (whileWaiting === "hold") {
     const rule = `must not be "hold": a job that waits for others keeps what it has anyway`
-    throw new InvalidOptionError({ where, field: `${field} whileWaiting`, rule, value: whileWaiting })
+    throw new InvalidOptionError({ where, field: `tag limit "${tag}" whileWaiting`, rule, value: whileWaiting })
   }
   return { tag, limit, rates: Concurrency.windowsOf(where, tag, rate), enabled }
 }
 
 /** Throws an `InvalidOptionError`. */
 export const checkQueue = (where: string, name: string, settings: QueueSettings): QueueSettings => {
-  const { keyLimit, maxQueued } = settings
+  const { keyLimit, maxQueued, paused = false } = settings
+  if (typeof paused !== "boolean") {
+    const rule = "must be true or false"
+    throw new InvalidOptionError({ where, field: `queue "${name}" paused`, rule, value: paused })
+  }
   if (keyLimit !== undefined) Concurrency.checkLimit(where, `queue "${name}" keyLimit`, 1, keyLimit)
   if (maxQueued !== undefined) Concurrency.checkLimit(where, `queue "${name}" maxQueued`, 0, maxQueued)
   return settings
@@ -73,7 +70,7 @@ export const checkMillis = (where: string, field: string, input: Duration.Input)
 }
 
 /** Throws an `InvalidOptionError`. */
-export const checkInteger = (where: string, field: string, value: number, least: number): void => {
-  if (Number.isSafeInteger(value) && value >= least) return
+export const checkInteger = (where: string, field: string, value: number, least: number): number => {
+  if (Number.isSafeInteger(value) && value >= least) return value
   throw new InvalidOptionError({ where, field, rule: `must be an integer >= ${least}`, value })
 }
