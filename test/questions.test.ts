@@ -431,21 +431,30 @@ describe("questions", () => {
         assert.deepStrictEqual(order, ["attempt 1", "holder", "attempt 2"])
       }).pipe(Effect.provide(pool(1))))
 
-    it.effect("an attempt has a scope of its own, and CurrentRun tells which it is", () =>
-      Effect.gen(function*() {
-        const order: Array<string> = []
-        const task = Task.make(
-          "attempts",
-          Effect.gen(function*() {
-            const { attempt } = yield* TaskRun.CurrentRun
-            yield* Effect.addFinalizer(() => Effect.sync(() => order.push(`closed ${attempt}`)))
-            order.push(`opened ${attempt}`)
-            if (attempt < 3) return yield* Effect.fail("again")
-          })
-        ).pipe(Task.withRetry({ times: 5 }))
-        yield* task
-        assert.deepStrictEqual(order, ["opened 1", "closed 1", "opened 2", "closed 2", "opened 3", "closed 3"])
-      }).pipe(Effect.provide(pool(1))))
+    const closings: ReadonlyArray<readonly [string, (close: () => void) => Effect.Effect<void>]> = [
+      ["", (close) => Effect.sync(close)],
+      [", closed on the spot", (close) => {
+        close()
+        return Effect.void
+      }]
+    ]
+    for (const [how, closing] of closings) {
+      it.effect(`an attempt has a scope of its own${how}, and CurrentRun tells which it is`, () =>
+        Effect.gen(function*() {
+          const order: Array<string> = []
+          const task = Task.make(
+            "attempts",
+            Effect.gen(function*() {
+              const { attempt } = yield* TaskRun.CurrentRun
+              yield* Effect.addFinalizer(() => closing(() => order.push(`closed ${attempt}`)))
+              order.push(`opened ${attempt}`)
+              if (attempt < 3) return yield* Effect.fail("again")
+            })
+          ).pipe(Task.withRetry({ times: 5 }))
+          yield* task
+          assert.deepStrictEqual(order, ["opened 1", "closed 1", "opened 2", "closed 2", "opened 3", "closed 3"])
+        }).pipe(Effect.provide(pool(1))))
+    }
 
     const never: ReadonlyArray<readonly [string, Effect.Effect<never, string, TaskRun.CurrentRun>]> = [
       ["died", Effect.die("d")],

@@ -278,6 +278,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     const context = this.enter()
     // Context and scope are made here and not before: what waits is a record and nothing else.
     const fiber = Effect.runForkWith(context)(Effect.onExitPrimitive(this.effect, (exit) => this.leave(exit)))
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.core.settle(this, exit)
     this.fiber = fiber
     if (this.ending === "interrupt") fiber.interruptUnsafe()
     fiber.addObserver((exit) => this.core.settle(this, exit))
@@ -304,7 +306,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     )
   }
 
-  /** Closes the scope, if anything is in it. */
+  /** Closes the scope; `undefined` where nothing is left to do for that. */
   leave(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> | undefined {
     const scope = this.scope!
     const { state } = scope
@@ -318,7 +320,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     // V8 may come to make such states in the old space (it takes them for long-lived when a full collection was under way as they were first made).
     // There a dead one keeps all that hangs on it alive, the context and closures of each run, until the next full collection.
     state.finalizer = state.finalizerKey = undefined
-    return finalizer(exit) as Effect.Effect<void>
+    const closing = finalizer(exit) as Effect.Effect<void>
+    return Exit.isExit(closing) && Exit.isSuccess(closing) ? undefined : closing
   }
 
   interruptUnsafe(by?: number): void {
@@ -370,10 +373,9 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
 
   /** Closes the attempt's scope. */
   closeAttempt(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    const renew = Effect.sync(() => void (this.scope!.state = emptyScope))
     const closed = this.leave(exit)
-    return closed === undefined
-      ? Effect.void
-      : Effect.andThen(closed, Effect.sync(() => void (this.scope!.state = emptyScope)))
+    return closed === undefined ? renew : Effect.andThen(closed, renew)
   }
 
   /** Asks for the slot of the next attempt. */
