@@ -35,6 +35,8 @@ export class Core {
   private readonly submitters: Array<() => void> = []
   private starting: Array<Run<any, any>> = []
   private running = false
+  /** Runs that are being settled, which is followed by starting what that lets in. */
+  private settling = 0
   private scheduled = false
   private dispatcher: SchedulerDispatcher | undefined
   private origin: Origin | undefined
@@ -397,7 +399,7 @@ export class Core {
   launch(run: Run<any, any>): void {
     if (this.inline) return run.rarely.onInline!()
     this.starting.push(run)
-    if (this.running || this.scheduled) return
+    if (this.running || this.scheduled || this.settling > 0) return
     this.scheduled = true
     const current = Fiber.getCurrent()
     const dispatcher = current !== undefined
@@ -461,7 +463,9 @@ export class Core {
     // The last one out lets a stop go on, so it says first that it has finished.
     if (!abandoned) this.members.remove(run)
     if (!wasSettled) run.tellEarly()
+    this.settling++
     admission.proceed()
+    this.settling--
     admission.instant = undefined
     if (wasSettled) return this.startNow()
     if (this.inline) run.rarely.onInline?.()
