@@ -84,53 +84,71 @@ declare
   _where text;
   _due double precision;
   _later boolean;
+  _is_each boolean;
   _rank double precision;
+  _first jsonb;
+  _queue text;
+  _tags text[] := '{}';
+  _limiting text[] := '{}';
+  _weight double precision;
+  _priority double precision;
   x record;
 begin
-  -- All that has to be known in one statement: each costs as much as the insert of one job.
-  select c.epoch, _id is not null or _unique_key is not null or exists(select from ${s}.numeric_ids)
-      or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
-      or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true)) is_each,
-      f.first->>0 queue, f.first->>1 as name, t.tags, (f.first->>3)::float8 weight, (f.first->>4)::float8 priority, (f.first->>5)::boolean once, (f.first->>6)::int max_crashes,
-      coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded,
-      case when t.tags = '{}' then '{}' else array(select l.tag from ${s}.tag_limit l where l.tag = any(t.tags) order by 1) end limiting
-    into x
-    from ${s}.config c cross join (select _shapes->0) f(first) left join ${s}.queue q on q.name = f.first->>0
-      cross join lateral (select array(select jsonb_array_elements_text(f.first->2)) tags) t;
-  _epoch := x.epoch;
-  if x.is_each then
+  -- Most often all are of one kind, and nobody has a key: nothing to be joined. (Each statement costs as much as the insert of one job, and more the
+  -- more there is in it; what is none costs nothing.)
+  if jsonb_array_length(_shapes) = 1 and _key is null and _id is null and _unique_key is null then
+    _first := _shapes->0;
+    _queue := _first->>0;
+    select c.epoch, coalesce(q.keyed, false) keyed, coalesce(q.is_bounded, false) bounded,
+        exists(select from ${s}.numeric_ids) or (q.is_bounded is true and q.max_queued is not null) is_each
+      into x from ${s}.config c left join ${s}.queue q on q.name = _queue;
+    _is_each := x.is_each;
+    _epoch := x.epoch;
+  else
+    select c.epoch, _id is not null or _unique_key is not null or exists(select from ${s}.numeric_ids)
+        or exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null and q.name in (select v->>0 from jsonb_array_elements(_shapes) v))
+        or (_key is not null and exists(select from jsonb_array_elements(_shapes) v left join ${s}.queue q on q.name = v->>0 where q.keyed is not true))
+      into _epoch, _is_each from ${s}.config c;
+  end if;
+  if _is_each then
     return query select * from ${s}.enqueue_each(_shapes, _shape, _payload, _key, _id, _trace, _due_in, _due_at, _expires_in, _expires_at, _unique_key, _unique_while, _unique_conflict);
     return;
   end if;
   what := 'new';
-  -- Most often all are of one kind, and nobody has a key: nothing to be joined.
-  if jsonb_array_length(_shapes) = 1 and _key is null then
-    _line := ${s}.line_of(_epoch, x.queue, x.limiting, null, x.weight);
-    _rank := case when x.keyed then ${s}.rank_of(x.queue, null) else 0 end;
+  if _first is not null then
+    if _first->2 <> '[]' then
+      _tags := array(select jsonb_array_elements_text(_first->2));
+      _limiting := array(select l.tag from ${s}.tag_limit l where l.tag = any(_tags) order by 1);
+    end if;
+    _weight := (_first->>3)::float8;
+    _priority := (_first->>4)::float8;
+    _line := ${s}.line_of(_epoch, _queue, _limiting, null, _weight);
+    _rank := 0;
+    if x.keyed then _rank := ${s}.rank_of(_queue, null); end if;
     if cardinality(_payload) = 1 then
       _due := coalesce(_now + _due_in[1], _due_at[1], _now);
       _later := _due > _now;
       insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, payload, trace)
-        values (_line, x.priority, case when not _later then _rank end, _due, _now, coalesce(_now + _expires_in[1], _expires_at[1]), _epoch, x.weight, x.max_crashes,
-          case when _later then 0 else 1 end, x.limiting <> '{}', x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, _payload[1], _trace[1])
+        values (_line, _priority, case when not _later then _rank end, _due, _now, coalesce(_now + _expires_in[1], _expires_at[1]), _epoch, _weight, (_first->>6)::int,
+          case when _later then 0 else 1 end, _limiting <> '{}', x.keyed, x.bounded, (_first->>5)::boolean, _first->>1, _queue, _tags, _payload[1], _trace[1])
         returning seq into _seq;
-      perform ${s}.notify(case when _later then '' else concat_ws(',', _line, x.priority, _rank, _seq) end);
+      perform ${s}.notify(case when _later then '' else concat_ws(',', _line, _priority, _rank, _seq) end);
       id := _seq::text;
       return next;
       return;
     end if;
     with n as (
       insert into ${s}.job(line, priority, rank, due, enqueued, expires, epoch, weight, max_crashes, state, limited, ranked, bounded, once, name, queue, tags, payload, trace)
-      select _line, x.priority, case when d.due > _now then null when x.keyed then _rank + x.weight * (count(*) filter (where d.due <= _now) over (order by j.o) - 1) else 0 end,
-        d.due, _now, coalesce(_now + expires_in, expires_at), _epoch, x.weight, x.max_crashes, case when d.due > _now then 0 else 1 end,
-        x.limiting <> '{}', x.keyed, x.bounded, x.once, x.name, x.queue, x.tags, j.payload, j.trace
+      select _line, _priority, case when d.due > _now then null when x.keyed then _rank + _weight * (count(*) filter (where d.due <= _now) over (order by j.o) - 1) else 0 end,
+        d.due, _now, coalesce(_now + expires_in, expires_at), _epoch, _weight, (_first->>6)::int, case when d.due > _now then 0 else 1 end,
+        _limiting <> '{}', x.keyed, x.bounded, (_first->>5)::boolean, _first->>1, _queue, _tags, j.payload, j.trace
       from unnest(_payload, _trace, _due_in, _due_at, _expires_in, _expires_at)
           with ordinality j(payload, trace, due_in, due_at, expires_in, expires_at, o)
         cross join lateral (select coalesce(_now + due_in, due_at, _now) due) d
       order by j.o
       returning seq, state, rank
     )
-    select array_agg(n.seq order by n.seq), concat_ws(',', _line, x.priority, min(n.rank), min(n.seq) filter (where n.state = 1)), bool_or(n.state = 0)
+    select array_agg(n.seq order by n.seq), concat_ws(',', _line, _priority, min(n.rank), min(n.seq) filter (where n.state = 1)), bool_or(n.state = 0)
       from n into _seqs, _where, _later;
     perform ${s}.notify(case when _later then '' else _where end);
     foreach _seq in array _seqs loop

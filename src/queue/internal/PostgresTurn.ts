@@ -355,16 +355,20 @@ declare
   _counts int[];
   _lines bigint[];
   _is_plain boolean;
+  _is_paused boolean;
+  _is_bounded boolean;
   _is_untidy boolean;
   _is_stale boolean;
   _is_limited boolean;
-  _is_news boolean;
-  _is_room boolean;
+  _is_heard boolean;
   _picks tid[] := '{}';
   _held int[];
   _lost ${s}.demand[];
   _gained ${s}.demand[];
   _each int;
+  _is_enough boolean;
+  _limited_of int[];
+  _others_of int[];
   _is_cut boolean;
   _picked int := 0;
   _fits boolean;
@@ -456,11 +460,14 @@ begin
 
   -- Sweep. (What there may be to do is asked for in one statement: each costs as much as the rest of a small turn.)
   _began := clock_timestamp();
-  select c.epoch, not exists(select from ${s}.taken) and not exists(select from ${s}.queue q where q.keyed),
+  select c.epoch, q.are_keyed is not true and not exists(select from ${s}.taken), coalesce(q.are_paused, false), coalesce(q.are_bounded, false),
       exists(select from ${s}.worker x where x.expires <= _now) or (_look and (
         exists(select from ${s}.job g where g.state = 0 and g.due <= _now)
         or exists(select from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null and g.expires <= _now)))
-    into _epoch, _is_plain, _is_untidy from ${s}.config c;
+    into _epoch, _is_plain, _is_paused, _is_bounded, _is_untidy
+    from ${s}.config c cross join (
+      select bool_or(keyed) are_keyed, bool_or(paused) are_paused, bool_or(is_bounded and max_queued is not null) are_bounded from ${s}.queue
+    ) q;
   if _is_untidy then
     select _news or t.changed, t.more, _look or t.leases > 0 into _news, _more, _look from ${s}.tidy(_now, _keep, _look) t;
   end if;
@@ -473,11 +480,22 @@ begin
       _open_heads := null;
       _is_limited := false;
       exit when _heads is null;
-      select array_agg(h order by h.priority, h.rank, h.seq) filter (where o.is_open), coalesce(bool_or(h.limited) filter (where o.is_open), false), bool_or(h.epoch <> _epoch),
-          array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8)
-        into _open_heads, _is_limited, _is_stale, lines, priorities, ranks, seqs
-        from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
-          cross join lateral (select h.epoch = _epoch and q.paused is not true and (_queues is null or h.queue = any(_queues)) is_open) o;
+      if not _is_paused and cardinality(_heads) = 1 then
+        -- Most often there is one line. (A statement costs more than the expressions.)
+        _is_stale := (_heads[1]).epoch <> _epoch;
+        _open_heads := case when not _is_stale and (_queues is null or (_heads[1]).queue = any(_queues)) then _heads end;
+        _is_limited := _open_heads is not null and (_heads[1]).limited;
+        lines := array[(_heads[1]).line::text];
+        priorities := array[(_heads[1]).priority];
+        ranks := array[(_heads[1]).rank];
+        seqs := array[(_heads[1]).seq];
+      else
+        select array_agg(h order by h.priority, h.rank, h.seq) filter (where o.is_open), coalesce(bool_or(h.limited) filter (where o.is_open), false), bool_or(h.epoch <> _epoch),
+            array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8)
+          into _open_heads, _is_limited, _is_stale, lines, priorities, ranks, seqs
+          from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
+            cross join lateral (select h.epoch = _epoch and q.paused is not true and (_queues is null or h.queue = any(_queues)) is_open) o;
+      end if;
       exit when not _is_stale;
       for c in select h.line from unnest(_heads) h where h.epoch <> _epoch loop
         _n := _n + ${s}.reline(c.line, 2000);
@@ -517,10 +535,41 @@ begin
       _counts := array_fill(0, array[cardinality(_open)]);
       _held := _counts;
       _seqs := '{}';
+      select coalesce(sum(least(_want, l.most)), 0) <= 2 * _want and not exists(
+          select from (
+            select n.i, sum(least(_want, l.most) * least(l.weight, _burst[n.i]) * _per[n.i]) cost from unnest(_open) l cross join unnest(l.needs) n(i) group by n.i
+          ) x where x.cost > _free[x.i])
+        into _is_enough from unnest(_open) l;
+      if _is_enough then
+        -- No limit runs out before each line has had its most: nothing has to be counted one by one.
+        select coalesce(array_agg(p.at) filter (where p.limited), '{}'), coalesce(array_agg(p.seq) filter (where p.limited), '{}'), count(*),
+            array_agg(p.i) filter (where p.limited), array_agg(p.i) filter (where not p.limited)
+          into _picks, _seqs, _picked, _limited_of, _others_of
+          from (
+            select l.ordinality::int i, l.limited, f.at, f.seq from unnest(_open) with ordinality l cross join lateral (
+              select f.ctid at, f.seq, f.priority, f.rank from ${s}.job f
+              where f.state = 1 and f.line = l.line and (f.priority, f.rank, f.seq) >= (l.priority, l.rank, l.seq) and ${fits}
+              order by f.line, f.priority, f.rank, f.seq limit least(_want, l.most)
+            ) f order by f.priority, f.rank, f.seq limit _want
+          ) p;
+        foreach r in array coalesce(_limited_of, '{}') loop
+          _held[r] := _held[r] + 1;
+        end loop;
+        foreach r in array coalesce(_others_of, '{}') loop
+          _counts[r] := _counts[r] + 1;
+        end loop;
+        for i in 1..cardinality(_open) loop
+          continue when _held[i] = 0;
+          foreach r in array (_open[i]).needs loop
+            _free[r] := _free[r] - _held[i] * least((_open[i]).weight, _burst[r]) * _per[r];
+            _used[r] := true;
+          end loop;
+        end loop;
+      end if;
       -- Some of each of the first lines, in one order, until what was not looked at may come before: the rest of one of them, or the head of the
       -- next line. Then more, from there on.
       _m := least(64, cardinality(_open));
-      while _picked < _want and _m > 0 loop
+      while not _is_enough and _picked < _want and _m > 0 loop
         _each := least(_want - _picked, 4 + 2 * (_want - _picked) / _m);
         _is_cut := false;
         _edge_priority := (_open[_m + 1]).priority;
@@ -624,17 +673,19 @@ begin
           d.due - _now,
           (select l.paused_until from ${s}.tag_limit l where l.paused_until > _now order by l.paused_until limit 1) - _now,
           (select min(case when x.expires > _now then x.expires else ${s}.lease_end(x.expires, x.lasts) end) from ${s}.worker x where x.id <> _worker) - _now
-        ) end,
-      _news and (select count(*) from ${s}.worker) > 1,
-      _got > 0 and exists(select from ${s}.queue q where q.is_bounded and q.max_queued is not null)
-    into cancelled, due_in, next, _is_news, _is_room
+        ) end
+    into cancelled, due_in, next
     from (select case when _look then least(
       (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1),
       (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1)
     ) end) d(due);
   next := case when next < 'infinity' then greatest(next, 0) end;
-  -- What became claimable and is not claimed here: this turn did not want it, or did not look for it.
-  if _is_room or (_is_news and (next = 0 or _want = 0 or _queues is not null or _tags is not null or _names is not null or _from is not null or _to is not null)) then
+  -- What became claimable and is not claimed here: this turn did not want it, or did not look for it. (What nobody needs to know is not asked for.)
+  _is_heard := _is_bounded and _got > 0;
+  if _news and not _is_heard and (next = 0 or _want = 0 or _queues is not null or _tags is not null or _names is not null or _from is not null or _to is not null) then
+    _is_heard := (select count(*) from ${s}.worker) > 1;
+  end if;
+  if _is_heard then
     perform ${s}.notify('');
   end if;
   refused := _refused;

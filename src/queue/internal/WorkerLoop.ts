@@ -11,7 +11,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
@@ -103,6 +103,12 @@ class Tenure {
   }
 }
 
+/** What the store was asked and has not answered. */
+interface Question {
+  readonly since: number
+  readonly giveUp: () => void
+}
+
 /** At most so many ends a turn. */
 const maxEnds = 1000
 
@@ -132,6 +138,7 @@ export class WorkerLoop {
   /** When a turn is due, if nothing happens before. */
   private nextAt = Infinity
   private failures = 0
+  private readonly questions = new Set<Question>()
 
   constructor(plan: Plan, clock: Clock.Clock) {
     this.plan = plan
@@ -177,6 +184,7 @@ export class WorkerLoop {
   get run(): Effect.Effect<void> {
     const { limits, store } = this.plan
     const life = Effect.gen({ self: this }, function*() {
+      yield* Effect.forkScoped(this.patience)
       yield* this.persistently("listen", store.listen(this.wake))
       yield* Effect.forEach(limits, (limit) => this.persistently("setLimit", store.setLimit(limit, { ifAbsent: true })))
       yield* Effect.forkScoped(this.pruning)
@@ -295,8 +303,11 @@ export class WorkerLoop {
         }
         for (const id of cancelled) this.cancel(tenure, id)
         for (const claimed of jobs) this.take(tenure, claimed)
-        // They begin first.
-        if (jobs.length > 0) yield* Effect.yieldNow
+        // They begin first, unless much has to be told: then they do while that is under way.
+        if (tenure.ends.length < slice) {
+          this.begin(tenure)
+          if (jobs.length > 0) yield* Effect.yieldNow
+        } else if (tenure.slice === slice) this.renew(tenure)
       }
     })
   }
@@ -333,7 +344,6 @@ export class WorkerLoop {
     tenure.held.set(claimed.id, held)
     this.members.add(held)
     tenure.waiting.push(held)
-    this.begin(tenure)
   }
 
   private begin(tenure: Tenure): void {
@@ -432,15 +442,42 @@ export class WorkerLoop {
    * nothing left waits for one.
    */
   private answered<A, E, R>(operation: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | JobStoreError, R> {
-    const { lease, store: { kind } } = this.plan
-    const tooLong = Effect.andThen(
-      Effect.timeoutOption(this.members.stopped, Duration.millis(9 * lease)),
-      Effect.sleep(Duration.millis(lease))
+    const { kind } = this.plan.store
+    return Effect.contextWith((context: Context.Context<R>) =>
+      Effect.callback<A, E | JobStoreError>((resume) => {
+        const asking = Effect.runForkWith(context)(effect)
+        const question: Question = {
+          since: this.now,
+          giveUp: () => {
+            resume(Effect.fail(new JobStoreError({ kind, operation, cause: new Error("no answer") })))
+            asking.interruptUnsafe()
+          }
+        }
+        this.questions.add(question)
+        asking.addObserver((exit) => {
+          this.questions.delete(question)
+          resume(exit)
+        })
+        return Fiber.interrupt(asking)
+      })
     )
-    const lost = Effect.suspend(() =>
-      Effect.fail(new JobStoreError({ kind, operation, cause: new Error("no answer") }))
+  }
+
+  /** Gives up what has no answer for too long. */
+  private get patience(): Effect.Effect<never> {
+    const { lease } = this.plan
+    const look = (leases: number, from: number) =>
+      Effect.forever(Effect.andThen(
+        Effect.sleep(Duration.millis(lease / 2)),
+        Effect.sync(() => {
+          const before = this.now - leases * lease
+          for (const { giveUp, since } of [...this.questions]) if (Math.max(since, from) <= before) giveUp()
+        })
+      ))
+    return Effect.andThen(
+      Effect.raceFirst(this.members.stopped, look(10, -Infinity)),
+      Effect.suspend(() => look(1, this.now))
     )
-    return Effect.raceFirst(effect, Effect.andThen(tooLong, lost))
   }
 
   /** Until it is done, or the worker is stopped: whoever stops it while the store is away waits for nothing. */
