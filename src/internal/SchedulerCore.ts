@@ -216,7 +216,7 @@ export class Core {
       try {
         checkOptions(asked)
         run.name = asked.name ?? run.name
-        this.events.forget()
+        run.described = undefined
         run.effect = next.effect as Effect.Effect<any, any>
         run.profile = this.limits.profile("Scheduler.fork", asked, run.name)
         if (asked.priority !== undefined) run.priority = Concurrency.checkPriority("Scheduler.fork", asked.priority)

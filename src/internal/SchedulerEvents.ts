@@ -81,21 +81,6 @@ export class Events {
     })
   }
 
-  /** Facts told one after another of one run share its snapshot; kept by each run, a million of them would be in the way. */
-  infoOf(run: Run<any, any>): RunEvent.RunInfo {
-    if (run !== this.described) {
-      this.described = run
-      this.info = run.describe()
-    }
-    return this.info!
-  }
-  /** Its name changed. */
-  forget(): void {
-    this.described = undefined
-  }
-  private described: Run<any, any> | undefined
-  private info: RunEvent.RunInfo | undefined
-
   // Facts of one millisecond share its time.
   private at(millis: number): DateTime.Utc {
     return millis === this.lastMillis

@@ -82,6 +82,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   submittedAt = Concurrency.NEVER
   startedAt = Concurrency.NEVER
   isQueued = false
+  /** What the facts told of it share, from the first to the last. */
+  described: RunEvent.RunInfo | undefined = undefined
   /** Of fairness. */
   key: string | undefined = undefined
   effect: Effect.Effect<A, E, never>
@@ -183,7 +185,10 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
     return this
   }
   get info(): RunEvent.RunInfo {
-    return this.core.events.infoOf(this)
+    if (this.described !== undefined) return this.described
+    const info = this.describe()
+    if (this.settled === undefined) this.described = info
+    return info
   }
   describe(): RunEvent.RunInfo {
     const { id, name, parent, tags } = this
@@ -288,6 +293,7 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   /** A settled run is a handle and nothing more: a kept handle keeps no fiber, no scope and no closure alive. */
   letGo(): void {
     this.effect = Effect.never
+    this.described = undefined
     if (this.ending === "abandoned") return
     this.fiber = undefined
     this.scope = undefined
