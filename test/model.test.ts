@@ -129,6 +129,10 @@ class Round {
       cap: limit === undefined ? Infinity : Math.max(limit, active)
     })
   }
+  /** How many of its attempts have begun. */
+  starts(run: string): number {
+    return this.facts.get(run)?.filter((tag) => tag === "Started").length ?? 0
+  }
   /** What was let in before does not count any more. */
   forgive(name: string): void {
     const tag = this.tags.get(name)!
@@ -493,9 +497,15 @@ const operate = (
     return inContext(Effect.gen(function*() {
       const before = (yield* concurrency.list).find((info) => info.tag === name)
       round.forgive(name)
+      // What goes on may fail at once, and have the tag anew for its next attempt.
+      const starts = before?.holders.map(({ id }) => round.starts(id))
       const revoked = yield* Concurrency.reset(name)
       const after = (yield* concurrency.list).find((info) => info.tag === name)
-      const left = before?.holders.filter((one) => after!.holders.some(({ id }) => id === one.id)) ?? []
+      const left = before?.holders.filter(({ id }, i) =>
+        after!.holders.some((one) =>
+          one.id === id
+        ) && round.starts(id) === starts![i]
+      ) ?? []
       round.expect(left.length === 0, () => `${name}: reset, and still held by ${JSON.stringify(left)}`)
       round.expect(
         revoked >= (before?.holders.length ?? 0),
