@@ -48,6 +48,9 @@ interface Tag {
   cap: number
 }
 
+const isLowered = ({ history }: Tag, since: number): boolean =>
+  history.some(({ limit, step }, i) => step > since && limit < (history[i - 1]?.limit ?? Infinity))
+
 /** A token bucket, full at `from`, and what was taken of it. */
 interface Bucket {
   readonly count: number
@@ -612,12 +615,10 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
         if (tag.limit === undefined || !tag.enabled || tag.epoch !== report.epochs[i]) return
         if (round.released.has(`${name} ${report.run}`)) return
         // Admitted under the limit before, it began in the very step that changed it; or it goes on without what was lowered since.
-        const { history } = tag
-        if (
-          history.some(({ limit, step }, i) =>
-            step === report.since || (step > report.since && limit < (history[i - 1]?.limit ?? Infinity))
-          )
-        ) return
+        if (tag.history.some(({ step }) => step === report.since) || isLowered(tag, report.since)) return
+        // What was lowered may be another's: it could never have taken this one back.
+        const wasAway = round.facts.get(report.run)?.includes("Suspended") === true
+        if (wasAway && [...round.tags.values()].some((other) => isLowered(other, report.since))) return
         const info = infos.find((one) => one.tag === name)!
         const mine = info.holders.find((holder) => holder.id === report.run)
         expect(
