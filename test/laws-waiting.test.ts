@@ -51,6 +51,60 @@ describe("law 6: waiting lends", () => {
     2_000
   )
 
+  for (
+    const [what, wait] of Object.entries<(child: TaskRun.TaskRun<void>) => Effect.Effect<void, never, any>>({
+      "was taking the slot back": (child) => TaskRun.join(child),
+      "was waiting for a tag and the slot": () => Concurrency.withSlot({ tags: ["b"] })(Effect.never)
+    })
+  ) {
+    it.effect(
+      `an attempt that fails while another of its fibers ${what} has the slot of the next one once`,
+      () =>
+        Effect.gen(function*() {
+          const [child, fail, holder, end] = yield* Effect.all(Arr.range(1, 4).map(() => Latch.make()))
+          const beside = yield* Task.fork(Task.make("child", child!.await, { tags: ["b"], weight: 2 }))
+          const twice = yield* Task.fork(
+            Task.make(
+              "twice",
+              Effect.gen(function*() {
+                const { attempt } = yield* TaskRun.CurrentRun
+                if (attempt === 2) return yield* end!.await
+                yield* Effect.forkChild(wait(beside))
+                yield* fail!.await
+                return yield* Effect.fail("again")
+              }),
+              { tags: ["a"] }
+            ).pipe(Task.withRetry({ times: 1 }))
+          )
+          yield* quiet
+          const holding = yield* Task.fork(Task.make("holder", holder!.await, { tags: ["a"], weight: 2 }))
+          yield* quiet
+          yield* child!.open
+          yield* quiet
+          yield* fail!.open
+          yield* quiet
+          yield* holder!.open
+          yield* TaskRun.awaitAll<unknown, string>([holding, beside])
+          yield* quiet
+          assert.deepStrictEqual(yield* twice.state, { _tag: "Running", attempt: 2 })
+          assert.strictEqual((yield* usage("a")).active, 1)
+          yield* end!.open
+          yield* TaskRun.awaitAll<unknown, string>([twice])
+          yield* quiet
+          assert.strictEqual(yield* outcomeOf(twice), "Succeeded")
+          assert.deepStrictEqual([(yield* usage("a")).active, (yield* usage("b")).active], [0, 0])
+          assert.strictEqual((yield* Scheduler.stats).active, 0)
+        }).pipe(
+          Effect.provide(
+            Scheduler.layer({ maxParallelism: 4 }).pipe(
+              Layer.provideMerge(Concurrency.layer({ tagLimits: { a: 2, b: 2 } }))
+            )
+          )
+        ),
+      2_000
+    )
+  }
+
   it.effect("nesting of any depth runs on one slot, by every way of waiting", () =>
     Effect.gen(function*() {
       const gauge = Gauge.make()

@@ -198,9 +198,15 @@ export class Admission {
     })
   }
 
+  /** An attempt has ended, and all it holds is free until the next one is admitted. */
+  endAttempt(slot: Slot): void {
+    this.lending.letBe(slot)
+    if (slot.phase === Held || slot.phase === Away) this.giveUp(slot)
+  }
+
   /** The slot's work has ended. */
   end(slot: Slot): void {
-    if (slot.retaker !== undefined) this.lending.cancelRetake(slot)
+    this.lending.letBe(slot)
     if (slot.line !== undefined) this.leave(slot)
     this.giveUp(slot)
     slot.phase = Returned

@@ -281,6 +281,12 @@ export class Lending {
     else this.retake(rest, wait)
   }
 
+  /** It has ended, or this attempt of it: what other fibers of it wait for does not bring it back. */
+  letBe(slot: Slot): void {
+    if (slot.retaker !== undefined) this.cancelRetake(slot)
+    if (slot.waits !== undefined) { for (const wait of slot.waits) this.detach(slot, wait) }
+  }
+
   private leadOf(wait: Wait): Slot | undefined {
     return wait.chain.find((slot) => slot.retaker === wait && slot.line !== undefined)
   }
@@ -294,7 +300,7 @@ export class Lending {
 
   private detach(slot: Slot, wait: Wait): void {
     const acquire = wait.acquire
-    if (acquire?.together === undefined) return
+    if (acquire?.together?.includes(slot) !== true) return
     acquire.together = acquire.together.filter((member) => member !== slot)
     if (acquire.together.length === 0) acquire.together = undefined
     this.admission.reline(acquire)

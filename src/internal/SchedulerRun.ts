@@ -363,7 +363,8 @@ export class Run<A, E> extends TaskRun.Handle<A, E> implements Supervisor.Owned 
   backOff(cause: Cause.Cause<unknown>, delay: Duration.Duration): void {
     const admission = this.core.limits.admission
     this.set({ retryAt: this.origin.clock.currentTimeMillisUnsafe() + Duration.toMillis(delay) })
-    if (this.phase === Concurrency.Held || this.phase === Concurrency.Away) admission.giveUp(this)
+    admission.endAttempt(this)
+    if (this.rarely.away) this.set({ away: false })
     if (this.core.events.listening) {
       this.core.events.emit({
         _tag: "AttemptFailed",

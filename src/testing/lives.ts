@@ -7,7 +7,7 @@ export const following: Record<string, ReadonlyArray<string>> = {
   Submitted: ["Waiting", "Finished"],
   Waiting: ["Started", "Finished"],
   Started: ["Suspended", "AttemptFailed", "Finished"],
-  Suspended: ["Resumed", "Finished"],
+  Suspended: ["Resumed", "AttemptFailed", "Finished"],
   Resumed: ["Suspended", "AttemptFailed", "Finished"],
   AttemptFailed: ["Waiting", "Finished"],
   Finished: []
