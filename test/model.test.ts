@@ -501,14 +501,10 @@ const operate = (
       const before = (yield* concurrency.list).find((info) => info.tag === name)
       round.forgive(name)
       // What goes on may fail at once, and have the tag anew for its next attempt.
-      const starts = before?.holders.map(({ id }) => round.starts(id))
+      const starts = new Map(before?.holders.map(({ id }) => [id, round.starts(id)]))
       const revoked = yield* Concurrency.reset(name)
       const after = (yield* concurrency.list).find((info) => info.tag === name)
-      const left = before?.holders.filter(({ id }, i) =>
-        after!.holders.some((one) =>
-          one.id === id
-        ) && round.starts(id) === starts![i]
-      ) ?? []
+      const left = after?.holders.filter(({ id }) => starts.get(id) === round.starts(id)) ?? []
       round.expect(left.length === 0, () => `${name}: reset, and still held by ${JSON.stringify(left)}`)
       round.expect(
         revoked >= (before?.holders.length ?? 0),
@@ -616,9 +612,9 @@ const check = (round: Round, concurrency: Concurrency.Concurrency["Service"]): E
         if (round.released.has(`${name} ${report.run}`)) return
         // Admitted under the limit before, it began in the very step that changed it; or it goes on without what was lowered since.
         if (tag.history.some(({ step }) => step === report.since) || isLowered(tag, report.since)) return
-        // What was lowered may be another's: it could never have taken this one back.
-        const wasAway = round.facts.get(report.run)?.includes("Suspended") === true
-        if (wasAway && [...round.tags.values()].some((other) => isLowered(other, report.since))) return
+        // What was lowered may be another's: it could never have taken this one back, had it lent it.
+        const hasLent = !tag.hold && round.facts.get(report.run)?.includes("Suspended") === true
+        if (hasLent && [...round.tags.values()].some((other) => isLowered(other, report.since))) return
         const info = infos.find((one) => one.tag === name)!
         const mine = info.holders.find((holder) => holder.id === report.run)
         expect(
