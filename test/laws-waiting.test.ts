@@ -105,6 +105,34 @@ describe("law 6: waiting lends", () => {
     )
   }
 
+  it.effect("a run that has ended takes nothing back with a fiber it left behind", () =>
+    Effect.gen(function*() {
+      const [began, kept] = [yield* Latch.make(), yield* Latch.make()]
+      const keeper = yield* Task.fork(Task.make("keeper", kept.await, { tags: ["b"] }))
+      const leaving = yield* Task.fork(
+        Task.make(
+          "leaving",
+          Effect.andThen(Effect.forkDetach(Concurrency.withSlot({ tags: ["b"] })(Effect.void)), began.await),
+          { tags: ["a"] }
+        )
+      )
+      yield* quiet
+      assert.strictEqual((yield* usage("b")).waiting, 1)
+      yield* began.open
+      yield* TaskRun.join(leaving)
+      yield* kept.open
+      yield* TaskRun.join(keeper)
+      yield* quiet
+      assert.deepStrictEqual([(yield* usage("a")).active, (yield* usage("b")).active], [0, 0])
+      assert.strictEqual((yield* Scheduler.stats).active, 0)
+    }).pipe(
+      Effect.provide(
+        Scheduler.layer({ maxParallelism: 4 }).pipe(
+          Layer.provideMerge(Concurrency.layer({ tagLimits: { a: 1, b: 1 } }))
+        )
+      )
+    ))
+
   it.effect("nesting of any depth runs on one slot, by every way of waiting", () =>
     Effect.gen(function*() {
       const gauge = Gauge.make()

@@ -179,6 +179,34 @@ describe("a stop", () => {
 })
 
 describe("a store", () => {
+  it.effect("that takes its time is told of many ends at once, and what it gave before begins meanwhile", () =>
+    Effect.gen(function*() {
+      let began = 0
+      let given = 0
+      const turns: Array<{ readonly ends: number; readonly unbegun: number; readonly meanwhile: number }> = []
+      const store = around((store) => ({
+        turn: (turn) =>
+          Effect.gen(function*() {
+            const [before, unbegun] = [began, given - began]
+            yield* Effect.sleep(10)
+            const answer = yield* store.turn(turn)
+            given += answer.jobs.length
+            turns.push({ ends: turn.ends.length, unbegun, meanwhile: began - before })
+            return answer
+          })
+      }))
+      yield* Long.enqueueAll(Array.from({ length: 1_000 }, () => undefined))
+      yield* Effect.gen(function*() {
+        assert.isTrue(yield* returns(JobWorker.awaitIdle, 1_000))
+        assert.strictEqual(began, 1_000)
+        const busy = turns.filter(({ ends, unbegun }) => ends >= 50 && unbegun > 0)
+        assert.isAbove(busy.length, 0)
+        for (const { meanwhile, unbegun } of busy) assert.strictEqual(meanwhile, unbegun)
+      }).pipe(Effect.provide(
+        worker(long(Effect.sync(() => began++)), { concurrency: 100, prefetch: 100 }).pipe(Layer.provide(store))
+      ))
+    }).pipe(Effect.provide(memory)))
+
   it.effect("that gives no answer to a worker is asked again, and the worker says so meanwhile", () =>
     Effect.gen(function*() {
       // The first of each.
