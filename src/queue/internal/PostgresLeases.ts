@@ -1,6 +1,6 @@
 /** Leases, what is looked after, and limits, as functions of the database. */
+import { named } from "./PostgresClaim.ts"
 import { literal } from "./PostgresEnqueue.ts"
-import { named } from "./PostgresTurn.ts"
 
 const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
 

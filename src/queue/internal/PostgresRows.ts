@@ -22,6 +22,21 @@ import {
   type WorkerRecord
 } from "./StorePort.ts"
 
+/** What lines have in common that differ in nothing but their keys, while nobody changes what can be in the way of jobs. */
+export interface Alike {
+  readonly epoch: number
+  readonly queue: string
+  readonly tags: ReadonlyArray<string>
+  readonly weight: number
+  readonly keys: ReadonlyMap<string, string | null>
+}
+
+/** What a turn need not look for. */
+export interface Known {
+  readonly lines: ReadonlyArray<Position>
+  readonly alike: Alike | undefined
+}
+
 /** Where a job waits. */
 export interface Position {
   readonly line: string
@@ -131,7 +146,7 @@ export const turnParams = (
   { ends, epoch = 0, filter, holds, want, worker }: Turn,
   keep: ReadonlyArray<number>,
   given: ReadonlySet<string>,
-  view: ReadonlyArray<Position> | undefined
+  view: Known | undefined
 ): ReadonlyArray<unknown> => {
   // Of two ends of one job the first that fits is the one that counts: they are looked at one by one.
   const isPlain = new Set(ends.map(({ id }) => id)).size === ends.length
@@ -167,10 +182,15 @@ export const turnParams = (
     float(filter.priorities?.to ?? null),
     texts(filter.names),
     floats(keep),
-    bigints(view?.map(({ line }) => BigInt(line))),
-    floats(view?.map(({ priority }) => priority)),
-    floats(view?.map(({ rank }) => rank)),
-    floats(view?.map(({ seq }) => seq))
+    bigints(view?.lines.map(({ line }) => BigInt(line))),
+    floats(view?.lines.map(({ priority }) => priority)),
+    floats(view?.lines.map(({ rank }) => rank)),
+    floats(view?.lines.map(({ seq }) => seq)),
+    PgTypes.int4(view?.alike?.epoch ?? null),
+    text(view?.alike?.queue),
+    texts(view?.alike?.tags),
+    float(view?.alike?.weight ?? null),
+    texts(view?.alike && view.lines.map(({ line }) => view.alike!.keys.get(line)))
   ]
 }
 
@@ -182,6 +202,12 @@ export const turned = (rows: Rows, given: Set<string>): (Turned & Seen) | undefi
   if (!last[20]) return undefined
   const order = rows.slice(0, -1).sort((a, b) => a[7] - b[7] || a[15] - b[15] || a[16] - b[16])
   for (const [id, , , , , , , , , , , , , , , , seq] of order) if (isSeq(id) && Number(id) !== seq) given.add(id)
+  const heads = ((last[23] ?? []) as ReadonlyArray<string>).map((line, i) => ({
+    line,
+    priority: last[24][i],
+    rank: last[25][i],
+    seq: last[26][i]
+  }))
   return {
     jobs: order.map(claimed),
     refused: last[17] ?? [],
@@ -189,12 +215,16 @@ export const turned = (rows: Rows, given: Set<string>): (Turned & Seen) | undefi
     next: last[19] ?? undefined,
     looked: last[21] ?? undefined,
     dueIn: last[22] ?? undefined,
-    heads: ((last[23] ?? []) as ReadonlyArray<string>).map((line, i) => ({
-      line,
-      priority: last[24][i],
-      rank: last[25][i],
-      seq: last[26][i]
-    }))
+    heads,
+    isStale: last[27] === false,
+    passed: last[27] ? order.map((row) => ({ key: row[6], priority: row[7], rank: row[15], seq: row[16] })) : undefined,
+    alike: last[28] === null ? undefined : {
+      epoch: last[28],
+      queue: last[29],
+      tags: last[30],
+      weight: last[31],
+      keys: new Map(heads.map(({ line }, i) => [line, last[32][i]]))
+    }
   }
 }
 
@@ -203,6 +233,11 @@ export interface Seen {
   readonly looked: number | undefined
   readonly dueIn: number | undefined
   readonly heads: ReadonlyArray<Position>
+  /** Something may be anywhere. */
+  readonly isStale: boolean
+  /** Set where what was known still holds: what was claimed, in order. */
+  readonly passed: ReadonlyArray<Omit<Position, "line"> & { readonly key: string | null }> | undefined
+  readonly alike: Alike | undefined
 }
 
 const claimed = (

@@ -59,13 +59,13 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
 
   const given = new Set<string>()
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
-  const turnText = `select * from ${s}.turn(${Rows.placeholders(25)})`
+  const turnText = `select * from ${s}.turn(${Rows.placeholders(30)})`
   // The worker comes from what is put in, so that nothing is claimed before that.
   const bothText = `select t.*, e.ids, e.whats, e.details from (
       select $14::bigint worker, array_agg(id) ids, array_agg(what) whats, array_agg(detail) details from ${s}.enqueue(${
     Rows.placeholders(13)
   })
-    ) e cross join lateral ${s}.turn(e.worker, ${Rows.placeholders(24, 15)}) t`
+    ) e cross join lateral ${s}.turn(e.worker, ${Rows.placeholders(29, 15)}) t`
 
   const isInTransaction = Effect.map(Effect.serviceOption(pg.transactionService), Option.isSome)
   const put = (jobs: ReadonlyArray<NewJob>) => {
@@ -142,7 +142,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
             const { cancelled, jobs, next = Infinity, refused } = turned
             // Who puts something in waits for a turn that is as quick as this one was.
             if (jobs.length < turn.want && performance.now() - began < quick) batch.waits(turn.worker)
-            const soonest = Math.min(next, view.end(turned, performance.now()) ?? Infinity)
+            const soonest = Math.min(next, view.end(turned, performance.now(), known) ?? Infinity)
             return Effect.succeed({ cancelled, jobs, refused, next: soonest === Infinity ? undefined : soonest })
           })
         )

@@ -4,72 +4,19 @@
  * Two locks make limits exact. Every turn shares the first with the other turns, and whoever changes what may be in the way of jobs has it alone.
  * Who claims from lines with limits has the second: sees all that is active, and adds to it.
  */
+import { claimAlike, likening } from "./PostgresAlike.ts"
+import { claim, claiming, named } from "./PostgresClaim.ts"
 import { literal } from "./PostgresEnqueue.ts"
 
 const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
-
-const columns = "id seq token name payload queue tags key priority weight once attempt errors enqueued due trace rank"
-  .split(" ")
-
-/** As `turn` returns them. */
-const claimed = (of: string): string =>
-  `coalesce(${of}.id, ${of}.seq::text), ${
-    columns.slice(2).map((column) => `${of}.${column}`).join(", ")
-  }, ${of}.seq::float8,
-      null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[]`
-
-/**
- * A claim of what a query finds; where there are unique keys or fairness, with what it frees and how far that got. (The first of these that comes
- * after it was looked for is claimed by the next turn.)
- */
-const claim = (s: string, found: string): string => {
-  const update =
-    `update ${s}.job j set state = 2, worker = _worker, token = j.token + 1, attempt = j.attempt + 1, claimed = _now
-          where ${found}`
-  return `
-      if _is_plain then
-        return query ${update} and not j.ranked
-            and (j.unique_key is null or not exists(select from ${s}.taken t where t.key = j.unique_key and t.job = j.seq))
-          returning ${claimed("j")};
-      else
-        return query with u as (
-          ${update} returning ${
-    [...columns, "unique_key", "unique_while", "ranked"].map((column) => `j.${column}`).join(", ")
-  }
-        ), freed as (
-          delete from ${s}.taken t using u where u.unique_while = 1 and t.key = u.unique_key and t.job = u.seq
-        ), further as (
-          insert into ${s}.served(queue, rank)
-            select queue, max(rank) from u where ranked group by queue
-            having max(rank) > coalesce((select v.rank from ${s}.served v where v.queue = u.queue order by v.rank desc limit 1), 0)
-          returning queue, rank
-        ), before as (
-          delete from ${s}.served v using further f
-            where v.ctid = (select b.ctid from ${s}.served b where b.queue = f.queue and b.rank < f.rank order by b.rank desc limit 1)
-        )
-        select ${claimed("u")} from u;
-      end if;
-      get diagnostics _n = row_count;
-      _got := _got + _n;`
-}
-
-/** Of demands, what they are counted against, by name. */
-export const named = (s: string, demands: string): string =>
-  `(
-          select 't' || l.tag as name, d.weight w from ${demands} d cross join unnest(d.tags) t(tag) join ${s}.tag_limit l on l.tag = t.tag
-          union all
-          select 'k' || array[d.queue, d.key]::text, d.weight from ${demands} d join ${s}.queue q on q.name = d.queue and q.is_capped
-            where d.key is not null
-        ) named`
 
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
 
 const free = (s: string): string =>
-  `j.ctid = any(array(
-        select f.ctid from ${s}.job f where f.state = 1 and f.line = _line
+  `${s}.job f where f.state = 1 and f.line = _line
           and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
-        order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked))`
+        order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked`
 
 export const turning = (s: string): string => `
 create type ${s}.head as (
@@ -308,17 +255,20 @@ begin return (
   ) t where not stuck and ready > 0
 ); end $$;
 
+${claiming(s)}${likening(s)}
 create function ${s}.turn(
   _worker bigint, _turns double precision,
   _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
   _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
   _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[],
-  _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[]
+  _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[],
+  _alike_epoch int, _alike_queue text, _alike_tags text[], _alike_weight double precision, _alike_keys text[]
 ) returns table(
   id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
   attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
   refused text[], cancelled text[], next double precision, alive boolean,
-  looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[]
+  looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[],
+  still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[]
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
@@ -367,6 +317,12 @@ declare
   _gained ${s}.demand[];
   _each int;
   _is_enough boolean;
+  _is_alike boolean;
+  _still boolean;
+  _retry double precision;
+  _some tid[];
+  _frees boolean;
+  _is_ranked boolean;
   _limited_of int[];
   _others_of int[];
   _is_cut boolean;
@@ -411,7 +367,10 @@ begin
       delete from ${s}.taken t using gone g where g.unique_key is not null and t.key = g.unique_key and t.job = g.seq and t.kind < 3
     )
     select (select array_agg(seq) from gone),
-      (select array_agg((d.queue, d.tags, d.key, d.w)::${s}.demand) from (select queue, tags, key, sum(weight) w from gone where limited group by queue, tags, key) d)
+      (select array_agg((d.queue, d.tags, d.key, d.w)::${s}.demand) from (
+        -- Jobs of one line are under the same limits.
+        select min(queue) queue, min(tags) tags, min(key) as key, sum(weight) w from gone where limited group by line
+      ) d)
       into _seqs, _lost;
     _news := _lost is not null;
     if coalesce(cardinality(_seqs), 0) < cardinality(_ok) then
@@ -444,6 +403,7 @@ begin
         perform ${s}.put_back(j, e.after, _now, _keep);
         _news := _news or e.after <= 0;
         _look := _look or e.after <= 0;
+        if e.after > 0 then _retry := least(_retry, e.after); end if;
       else
         perform ${s}.bury(j, case e.kind when 'Succeeded' then 3 when 'Dead' then 4 else 5 end, e.detail, _now, _keep);
       end if;
@@ -474,7 +434,12 @@ begin
 
   -- Claim.
   if _want > 0 then
+    -- All of what follows but the claim is known, where what waits is alike and nothing has changed.
+    _is_alike := _alike_epoch is not distinct from _epoch and not _look and not _is_paused and (_queues is null or _alike_queue = any(_queues))
+      and _tags is null and _names is null and _from is null and _to is null;
+    _still := _is_alike;
     for i in 1..10 loop
+      exit when _still;
       _heads := case when _look then ${s}.heads(null, null, null, null) else ${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs) end;
       _n := 0;
       _open_heads := null;
@@ -511,14 +476,42 @@ begin
       ranks := null;
       seqs := null;
     end if;
+    if _is_limited and lines is not null and not _is_paused and _tags is null and _names is null and _from is null and _to is null then
+      select * into _alike_queue, _alike_weight, _alike_tags, _view_lines, _view_priorities, _view_ranks, _view_seqs, _alike_keys from ${s}.alike(_heads);
+      _is_alike := _alike_queue is not null and (_queues is null or _alike_queue = any(_queues));
+    end if;
     _heads := coalesce(_open_heads, '{}');
-    if _is_limited then
-      -- How many lines and limits there are decides how they are best looked at.
-      perform set_config('plan_cache_mode', 'auto', true);
+    if _is_limited or _still then
       perform pg_advisory_xact_lock(${lock(s)}, 2);
       _now := ${s}.clock();
       select * into w from ${s}.worker x where x.id = _worker;
       if w.expires <= _now and ${s}.lease_end(w.expires, w.lasts) <= _now then raise exception using errcode = 'TL005'; end if;
+    end if;
+    if _is_alike then
+${claimAlike(s)}
+    end if;
+    if _is_alike then
+      _heads := '{}';
+      if not _still then
+        lines := _view_lines::text[];
+        priorities := _view_priorities;
+        ranks := _view_ranks;
+        seqs := _view_seqs;
+        alike_epoch := _epoch;
+        alike_queue := _alike_queue;
+        alike_tags := _alike_tags;
+        alike_weight := _alike_weight;
+        alike_keys := _alike_keys;
+      end if;
+    elsif _still then
+      _still := false;
+      _is_limited := true;
+      _heads := coalesce(${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs), '{}');
+      select array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8) into lines, priorities, ranks, seqs from unnest(_heads) h;
+    end if;
+    if _is_limited and not _is_alike then
+      -- How many lines and limits there are decides how they are best looked at.
+      perform set_config('plan_cache_mode', 'auto', true);
       _resources := coalesce(${s}.resources(_heads, _lost, _now), '{}');
     end if;
     if _resources is null and cardinality(_heads) = 1 then
@@ -624,10 +617,7 @@ begin
         where x.kind = 1 group by x.name having bool_or(_used[x.i]);
     end if;
     if _picks <> '{}' then${
-  claim(
-    s,
-    `j.ctid = any(array(select f.ctid from ${s}.job f where f.ctid = any(_picks) and f.state + 0 = 1 for update skip locked))`
-  )
+  claim(s, `${s}.job f where f.ctid = any(_picks) and f.state + 0 = 1 for update skip locked`)
 }
       if _n = cardinality(_picks) then
         _gained := array(select (h.queue, h.tags, h.key, h.weight * x.n)::${s}.demand
@@ -663,7 +653,7 @@ begin
 
   if _lost is not null or _gained is not null then perform ${s}.hold(_worker, _lost, _gained); end if;
 
-  if _is_limited then perform set_config('plan_cache_mode', 'force_generic_plan', true); end if;
+  if _resources is not null then perform set_config('plan_cache_mode', 'force_generic_plan', true); end if;
   if _more or (_want > 0 and _got >= _want) then _next := 0; end if;
   -- Where it did not look the store knows when it has to.
   select array(select ${s}.id_of(g.id, g.seq) from ${s}.job g where g.worker = _worker and g.state = 2 and g.cancel), d.due - _now,
@@ -679,6 +669,7 @@ begin
       (select g.due from ${s}.job g where g.state = 0 order by g.due limit 1),
       (select g.expires from ${s}.job g where g.state < 2 and g.attempt = 0 and g.expires is not null order by g.expires limit 1)
     ) end) d(due);
+  due_in := least(due_in, _retry);
   next := case when next < 'infinity' then greatest(next, 0) end;
   -- What became claimable and is not claimed here: this turn did not want it, or did not look for it. (What nobody needs to know is not asked for.)
   _is_heard := _is_bounded and _got > 0;
@@ -688,6 +679,8 @@ begin
   if _is_heard then
     perform ${s}.notify('');
   end if;
+  -- What was put back without a look for it may be anywhere.
+  still := case when _still then true when _look and _want = 0 then false end;
   refused := _refused;
   alive := true;
   looked := _looked;
