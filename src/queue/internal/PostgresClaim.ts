@@ -12,14 +12,18 @@ begin
 end $$;
 `
 
+/** Of a job `j` that was just claimed: what a turn answers. */
+export const claimedColumns =
+  `coalesce(j.id, j.seq::text), j.token, j.name, j.payload, j.queue, j.tags, j.key, j.priority, j.weight, j.once, j.attempt, j.errors,
+            j.enqueued, j.due, j.trace, j.rank, j.seq::float8,
+            null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[],
+            null::boolean, null::int, null::text, null::text[], null::float8, null::text[]`
+
 /** Claims jobs, and answers with them. */
 export const taking = (s: string, which: string): string =>
   `return query update ${s}.job j set state = 2, worker = _worker, token = j.token + 1, attempt = j.attempt + 1, claimed = _now
           where ${which}
-          returning coalesce(j.id, j.seq::text), j.token, j.name, j.payload, j.queue, j.tags, j.key, j.priority, j.weight, j.once, j.attempt, j.errors,
-            j.enqueued, j.due, j.trace, j.rank, j.seq::float8,
-            null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[],
-            null::boolean, null::int, null::text, null::text[], null::float8, null::text[];`
+          returning ${claimedColumns};`
 
 /** The unique keys that jobs have for as long as they wait are free again. */
 export const freeing = (s: string): string =>

@@ -1,4 +1,8 @@
 /** How jobs get in, as functions of the database: put in, replaced by their unique key, promoted when due, redriven. */
+export const enqueueParams = `  _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
+  _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
+  _unique_key text[], _unique_while double precision[], _unique_conflict text[]`
+
 export const enqueueing = (s: string): string => `
 -- The line of a job, of what can be in its way: those of its tags that have a limit, and its key where the queue caps keys.
 create function ${s}.line_of(_epoch int, _queue text, _tags text[], _key text, _weight double precision)
@@ -70,9 +74,7 @@ end $$;
 -- Puts jobs in, in the order given. What is the same for many is said once, in shapes: of each its queue, name, tags, weight, priority, whether it
 -- runs at most once, and how often it may crash. Says what was refused, where something was; nothing is put in then.
 create function ${s}.enqueue(
-  _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
-  _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
-  _unique_key text[], _unique_while double precision[], _unique_conflict text[]
+${enqueueParams}
 ) returns table(id text, what text, detail text) language plpgsql set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
@@ -203,9 +205,7 @@ end $$;
 
 -- One by one: what has an id, a unique key, a queue with a bound, or the first key of its queue.
 create function ${s}.enqueue_each(
-  _shapes jsonb, _shape int[], _payload text[], _key text[], _id text[], _trace text[],
-  _due_in double precision[], _due_at double precision[], _expires_in double precision[], _expires_at double precision[],
-  _unique_key text[], _unique_while double precision[], _unique_conflict text[]
+${enqueueParams}
 ) returns table(id text, what text, detail text) language plpgsql as $$
 #variable_conflict use_column
 declare

@@ -135,9 +135,10 @@ export const enqueued = (
   }
 }
 
-/** Of a turn that put jobs in first, what became of those: the last columns of its last row. */
+/** Of a turn that put jobs in first, what became of those: the last columns of its last row, or what was claimed, where that is all of them. */
 export const enqueuedWith = (rows: Rows): Rows => {
-  const [ids, whats, details] = rows[rows.length - 1]!.slice(-3) as [ReadonlyArray<string>, Row, Row]
+  const [ids, whats, details] = rows[rows.length - 1]!.slice(-3) as [ReadonlyArray<string> | null, Row, Row]
+  if (ids === null) return rows.slice(0, -1).sort((a, b) => a[16] - b[16]).map(([id]) => [id, "new", null])
   return ids.map((id, i) => [id, whats[i], details[i]])
 }
 

@@ -1,8 +1,9 @@
 /** What the PostgreSQL store needs in its database, in versions: each is applied once, in order, whoever comes first. */
-import { enqueueing, literal } from "./PostgresEnqueue.ts"
+import { enqueueing, enqueueParams, literal } from "./PostgresEnqueue.ts"
 import { leasing } from "./PostgresLeases.ts"
+import { passing } from "./PostgresPass.ts"
 import { tables } from "./PostgresTables.ts"
-import { turning } from "./PostgresTurn.ts"
+import { turnColumns, turning, turnParams } from "./PostgresTurn.ts"
 
 /** Where its tables are, if nobody says. */
 export const defaultSchema = "tasklayer"
@@ -24,7 +25,13 @@ export const migrations = (schema: string): ReadonlyArray<Migration> => {
     sql: `${sql.trim()}\ninsert into ${s}.migration(version, name) values (${version}, ${literal(name)});\n`
   })
   return [
-    of(1, "jobs", `${clock(s)}${tables(s)}${enqueueing(s)}${turning(s)}${leasing(s)}`)
+    of(
+      1,
+      "jobs",
+      `${clock(s)}${tables(s)}${enqueueing(s)}${turning(s)}${passing(s, enqueueParams, turnParams, turnColumns)}${
+        leasing(s)
+      }`
+    )
   ]
 }
 

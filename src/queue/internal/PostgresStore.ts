@@ -60,12 +60,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
   const given = new Set<string>()
   const enqueueText = `select * from ${s}.enqueue(${Rows.placeholders(13)})`
   const turnText = `select * from ${s}.turn(${Rows.placeholders(30)})`
-  // The worker comes from what is put in, so that nothing is claimed before that.
-  const bothText = `select t.*, e.ids, e.whats, e.details from (
-      select $14::bigint worker, array_agg(id) ids, array_agg(what) whats, array_agg(detail) details from ${s}.enqueue(${
-    Rows.placeholders(13)
-  })
-    ) e cross join lateral ${s}.turn(e.worker, ${Rows.placeholders(29, 15)}) t`
+  const bothText = `select * from ${s}.enqueue_and_turn(${Rows.placeholders(43)})`
 
   const isInTransaction = Effect.map(Effect.serviceOption(pg.transactionService), Option.isSome)
   const put = (jobs: ReadonlyArray<NewJob>) => {

@@ -18,6 +18,20 @@ const free = (s: string): string =>
           and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
         order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked`
 
+export const turnParams = `  _worker bigint, _turns double precision,
+  _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
+  _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
+  _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[],
+  _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[],
+  _alike_epoch int, _alike_queue text, _alike_tags text[], _alike_weight double precision, _alike_keys text[]`
+
+export const turnColumns =
+  `  id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
+  attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
+  refused text[], cancelled text[], next double precision, alive boolean,
+  looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[],
+  still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[]`
+
 export const turning = (s: string): string => `
 create type ${s}.head as (
   line bigint, priority double precision, rank double precision, seq bigint,
@@ -257,18 +271,9 @@ begin return (
 
 ${claiming(s)}${likening(s)}
 create function ${s}.turn(
-  _worker bigint, _turns double precision,
-  _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
-  _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
-  _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[],
-  _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[],
-  _alike_epoch int, _alike_queue text, _alike_tags text[], _alike_weight double precision, _alike_keys text[]
+${turnParams}
 ) returns table(
-  id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
-  attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
-  refused text[], cancelled text[], next double precision, alive boolean,
-  looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[],
-  still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[]
+${turnColumns}
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
