@@ -1,4 +1,8 @@
 /** What all claims have in common, as text of functions of the database. */
+import { literal } from "./PostgresEnqueue.ts"
+
+/** The key of two locks: who takes turns shares the first, who claims under limits has the second. */
+export const lock = (s: string): string => `hashtext('tasklayer ' || ${literal(s)})`
 
 export const claiming = (s: string): string => `
 -- How far fairness got in a queue.

@@ -1,8 +1,5 @@
 /** Leases, what is looked after, and limits, as functions of the database. */
-import { named } from "./PostgresClaim.ts"
-import { literal } from "./PostgresEnqueue.ts"
-
-const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
+import { lock, named } from "./PostgresClaim.ts"
 
 export const leasing = (s: string): string => `
 create function ${s}.join_lease(_name text, _lasts double precision, out worker text, out lasts double precision, out sweep_in double precision)

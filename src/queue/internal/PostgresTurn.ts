@@ -5,10 +5,7 @@
  * Who claims from lines with limits has the second: sees all that is active, and adds to it.
  */
 import { claimAlike, likening } from "./PostgresAlike.ts"
-import { claim, claiming, named } from "./PostgresClaim.ts"
-import { literal } from "./PostgresEnqueue.ts"
-
-const lock = (s: string) => `hashtext('tasklayer ' || ${literal(s)})`
+import { claim, claiming, lock, named } from "./PostgresClaim.ts"
 
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
