@@ -18,7 +18,7 @@ declare
   _queue text;
   _tagged text[] := '{}';
   _now double precision;
-  _began timestamptz := clock_timestamp();
+  _began timestamptz;
   c record;
 begin
   if jsonb_array_length(_shapes) = 1 and _n <= _want and _view_lines is null
@@ -32,6 +32,7 @@ begin
     if _shared->2 <> '[]' then _tagged := array(select jsonb_array_elements_text(_shared->2)); end if;
     perform pg_advisory_xact_lock_shared(${lock(s)}, 1);
     _now := ${s}.clock();
+    _began := clock_timestamp();
     -- Whatever there is to see to, or may come first, a turn sees to.
     select f.epoch, d.due - _now due_in, o.expires - _now sweep_in,
         w.epoch = _turns and w.expires > _now and q.keyed is not true and q.paused is not true and q.is_bounded is not true
@@ -48,6 +49,7 @@ begin
         ) due) d
         cross join (select min(x.expires) expires from ${s}.worker x where x.id <> _worker) o
       where w.id = _worker for key share of w;
+    looked := extract(epoch from clock_timestamp() - _began) * 1000;
     if c.is_free then
       return query insert into ${s}.job as j(
           line, priority, rank, due, enqueued, epoch, weight, max_crashes, state, limited, ranked, bounded,
@@ -62,7 +64,6 @@ begin
       due_in := c.due_in;
       next := case when _n = _want then 0 else least(c.due_in, c.sweep_in) end;
       alive := true;
-      looked := extract(epoch from clock_timestamp() - _began) * 1000;
       return next;
       return;
     end if;

@@ -478,7 +478,7 @@ begin
       ranks := null;
       seqs := null;
     end if;
-    if _is_limited and lines is not null and not _is_paused and _tags is null and _names is null and _from is null and _to is null then
+    if _is_limited and not _is_stale and lines is not null and not _is_paused and _tags is null and _names is null and _from is null and _to is null then
       select * into _alike_queue, _alike_weight, _alike_tags, _view_lines, _view_priorities, _view_ranks, _view_seqs, _alike_keys from ${s}.alike(_heads);
       _is_alike := _alike_queue is not null and (_queues is null or _alike_queue = any(_queues));
     end if;
