@@ -96,6 +96,7 @@ export const claimAlike = (s: string): string => `
             if _frees then
               ${freeing(s)}
             end if;
+            -- What serve() does, where how far it got is known already.
             if _rank > coalesce(_served, 0) then
               insert into ${s}.served(queue, rank) values (_alike_queue, _rank);
               delete from ${s}.served v where v.queue = _alike_queue and v.rank = _served;
