@@ -43,7 +43,7 @@ export const claim = (tables: Tables, want: number, filter: ClaimFilter, take: (
     if (source?.gate.isShut === true || line.priority > to) continue
     hand.add(source?.next(), source)
     const queue = queues.get(line.queue)
-    const places = new Places(lines, line, want - taken)
+    const places = next.places ?? new Places(lines, line, want - taken)
     for (;;) {
       const obstacle = limits.obstacle(line, queue)
       if (obstacle !== undefined) {
@@ -65,7 +65,7 @@ export const claim = (tables: Tables, want: number, filter: ClaimFilter, take: (
       lines.moveTo(line, places.next())
       if (line.head === undefined) break
       if (hand.isBefore(line)) {
-        hand.add(line, undefined)
+        hand.add(line, undefined, places)
         break
       }
     }
@@ -139,15 +139,23 @@ class Source {
   }
 }
 
+interface Held {
+  readonly line: Line
+  /** Where the next is to be had. */
+  readonly source: Source | undefined
+  /** Set where some of it were taken. */
+  readonly places: Places | undefined
+}
+
 /** Lines, the first of them at the end. */
 class Hand {
-  private readonly held: Array<{ readonly line: Line; readonly source: Source | undefined }> = []
+  private readonly held: Array<Held> = []
 
   take() {
     return this.held.pop()
   }
 
-  add(line: Line | undefined, source: Source | undefined): void {
+  add(line: Line | undefined, source: Source | undefined, places?: Places): void {
     if (line === undefined) return
     let low = 0
     let high = this.held.length
@@ -156,7 +164,7 @@ class Hand {
       if (isBefore(line, this.held[middle]!.line)) low = middle + 1
       else high = middle
     }
-    this.held.splice(low, 0, { line, source })
+    this.held.splice(low, 0, { line, source, places })
   }
 
   /** Whether its first comes before this one. */

@@ -1,5 +1,6 @@
 /** Jobs as the SQLite store keeps them: a row each, from when it is put in until it is pruned. */
 import type { DatabaseSync } from "node:sqlite"
+import { asArrays } from "./SqliteClient.ts"
 import { states } from "./SqliteQueues.ts"
 import type {
   AttemptError,
@@ -125,17 +126,17 @@ export class Jobs {
       ),
       wait: set("state = 1, line = ?, rank = ?"),
       leaveLine: set("line = NULL"),
-      claim: db.prepare(
+      claim: asArrays(db.prepare(
         `UPDATE tasklayer_job SET state = 2, line = NULL, worker = ?, claimed_at = ?, token = token + 1,
          attempts = attempts + 1 WHERE seq = ?
          RETURNING seq, id, token, name, payload, queue, tags, key, priority, weight, at_most_once, attempts, errors,
          enqueued_at, due_at, trace, unique_key, unique_while`
-      ),
-      succeed: db.prepare(
+      )),
+      succeed: asArrays(db.prepare(
         `UPDATE tasklayer_job SET state = 3, worker = NULL, cancel = 0, ended_at = ?, result = ?
          WHERE seq = ? AND worker = ? AND token = ? AND id IS ?
          RETURNING seq, queue, tags, key, unique_key, unique_while`
-      ),
+      )),
       putBack: set(
         "state = ?, line = ?, worker = NULL, cancel = 0, due_at = ?, attempts = ?, crashes = ?, errors = ?"
       ),
@@ -273,7 +274,7 @@ export class Jobs {
   }
 
   claim(seq: number, worker: string, now: number): Started {
-    return this.statements.claim.get(worker, now, seq) as unknown as Started
+    return toStarted(this.statements.claim.get(worker, now, seq) as unknown as ReadonlyArray<any>)
   }
 
   /** Nobody, where the worker does not have it under that token. */
@@ -281,10 +282,11 @@ export class Jobs {
     const { succeed } = this.statements
     const seq = seqOf(id)
     const job = seq === undefined ? undefined : succeed.get(now, result, seq, worker, token, null)
-    if (job !== undefined) return job as unknown as Ended
+    if (job !== undefined) return toEnded(job as unknown as ReadonlyArray<any>)
     const given = this.statements.byId.get(id)
     if (given === undefined) return undefined
-    return succeed.get(now, result, given["seq"] as number, worker, token, id) as Ended | undefined
+    const ended = succeed.get(now, result, given["seq"] as number, worker, token, id)
+    return ended && toEnded(ended as unknown as ReadonlyArray<any>)
   }
 
   putBack(job: Job, state: number, line: number | null, dueAt: number): void {
@@ -381,6 +383,36 @@ const indexOf: Readonly<Record<JobState, string>> = {
 const bySeq = (a: Job, b: Job): number => a.seq - b.seq
 
 const seqOf = (id: string): number | undefined => /^[1-9]\d{0,14}$/.test(id) ? Number(id) : undefined
+
+const toStarted = (row: ReadonlyArray<any>): Started => ({
+  seq: row[0],
+  id: row[1],
+  token: row[2],
+  name: row[3],
+  payload: row[4],
+  queue: row[5],
+  tags: row[6],
+  key: row[7],
+  priority: row[8],
+  weight: row[9],
+  at_most_once: row[10],
+  attempts: row[11],
+  errors: row[12],
+  enqueued_at: row[13],
+  due_at: row[14],
+  trace: row[15],
+  unique_key: row[16],
+  unique_while: row[17]
+})
+
+const toEnded = ([seq, queue, tags, key, unique_key, unique_while]: ReadonlyArray<any>): Ended => ({
+  seq,
+  queue,
+  tags,
+  key,
+  unique_key,
+  unique_while
+})
 
 export const toClaimed = (job: Started): Claimed => ({
   id: idOf(job),

@@ -5,6 +5,7 @@
  * or at the cap of its own key; it is found in the order of heads where it is, and not looked at again before there may be room there.
  */
 import type { DatabaseSync } from "node:sqlite"
+import { asArrays } from "./SqliteClient.ts"
 import type { Gates } from "./SqliteGates.ts"
 import type { Obstacle } from "./SqliteLimits.ts"
 import type { Queue } from "./SqliteQueues.ts"
@@ -89,9 +90,9 @@ export class Lines {
       taggedGroup: group("queue, name, tags", "?, ?, ?"),
       ofGroup: inOrder("queue = ? AND name = ?"),
       ofTaggedGroup: inOrder("queue = ? AND name = ? AND tags = ?"),
-      places: db.prepare(
+      places: asArrays(db.prepare(
         "SELECT rank, seq FROM tasklayer_job WHERE line = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ? + 0"
-      ),
+      )),
       lastRank: db.prepare("SELECT max(rank) AS rank FROM tasklayer_job WHERE line = ?")
     }
   }
@@ -178,7 +179,8 @@ export class Lines {
   }
 
   placesAfter(line: Line, place: Place | undefined, limit: number): ReadonlyArray<Place> {
-    return this.statements.places.all(line.id, place?.rank ?? -1, place?.seq ?? -1, limit) as unknown as Array<Place>
+    const rows = this.statements.places.all(line.id, place?.rank ?? -1, place?.seq ?? -1, limit)
+    return (rows as unknown as Array<[rank: number, seq: number]>).map(([rank, seq]) => ({ rank, seq }))
   }
 
   moveTo(line: Line, head: Place | undefined): void {
