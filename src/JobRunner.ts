@@ -8,7 +8,6 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { type OnProgress, Progress } from "./internal/JobRunnerProgress.ts"
@@ -226,8 +225,18 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
       return providing(Job.JobRunner, self, decoded)
     })
 
+  /** Runs that are asked for in one place have one context: what is derived from that is derived once. */
   const onScheduler = <A, E>(effect: Effect.Effect<A, E, Scheduler.Scheduler>): Effect.Effect<A, E> =>
-    providing(Scheduler.Scheduler, scheduler, effect)
+    Effect.withFiber(({ context }) => {
+      if (isAt(context, Scheduler.Scheduler, scheduler)) return effect as Effect.Effect<A, E>
+      if (context !== asking) {
+        asking = context
+        onIt = Context.add(context, Scheduler.Scheduler, scheduler)
+      }
+      return Effect.setContext(effect, onIt)
+    })
+  let asking: Context.Context<never> | undefined
+  let onIt: Context.Context<Scheduler.Scheduler>
 
   /** Who listens does so where the request was made: not as the run, whose own progress it is. */
   const asked = (request: Job.Request): Effect.Effect<Prepared<F>, Job.SubmitError> =>
@@ -286,12 +295,12 @@ const providing = <I, S, A, E, R>(
   service: S,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, Exclude<R, I>> =>
-  Effect.withFiber((fiber) => {
-    const current = Context.getOption(fiber.context as Context.Context<I>, key)
-    return Option.isSome(current) && current.value === service
-      ? effect as Effect.Effect<A, E, any>
-      : Effect.provideService(effect, key, service)
-  })
+  Effect.withFiber((fiber) =>
+    isAt(fiber.context, key, service) ? effect as Effect.Effect<A, E, any> : Effect.provideService(effect, key, service)
+  )
+
+const isAt = <I, S>(context: Context.Context<never>, key: Context.Key<I, S>, service: S): boolean =>
+  Context.getOrUndefined(context as Context.Context<I>, key) === service
 
 const unheard = Job.CurrentProgress.defaultValue()
 const nothing: ReadonlyArray<never> = []

@@ -555,6 +555,19 @@ describe("a runner of one's own", () => {
     )
   })
 
+  it.effect("each run is asked for where it is asked for, by turns as well", () => {
+    const Where = Job.make("where", { success: Schema.Unknown })
+    const where = Where.toLayer(() => Effect.andThen(Effect.yieldNow, References.CurrentLogAnnotations))
+    const own = JobRunner.layerLocal.pipe(Layer.provide(Scheduler.layer({ maxParallelism: 2 })))
+    const by = (name: string) => Effect.annotateLogs(Where.execute(undefined), { by: name })
+    return Effect.gen(function*() {
+      const [ann, ben] = [by("ann"), by("ben")]
+      const told = yield* Effect.all([ann, ben, ben, ann, Where.execute(undefined)], { concurrency: "unbounded" })
+      assert.deepStrictEqual(told, [{ by: "ann" }, { by: "ben" }, { by: "ben" }, { by: "ann" }, {}])
+      for (const one of [ann, ben, ann]) assert.deepStrictEqual(yield* one, { by: one === ann ? "ann" : "ben" })
+    }).pipe(Effect.provide(Layer.provideMerge(where, own)))
+  })
+
   it.effect("what may be moved is, but for what a retry may need again", () => {
     const moved: Array<unknown> = []
     const Sent = Job.make("sent", { payload: Schema.Number })

@@ -3,6 +3,8 @@
  *
  * To send one to sleep and to wake it takes 20 to 60 µs, several times a short job, and the waker pays its part of that.
  */
+// The global one is looked up by a getter, each time.
+import { performance } from "node:perf_hooks"
 
 /** Counts what was posted to the host, and to the runner. */
 export type Bell = Int32Array<SharedArrayBuffer>

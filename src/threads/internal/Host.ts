@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
+import { performance } from "node:perf_hooks"
 import type { Call } from "./Call.ts"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
 import type { StartReason } from "./HostErrors.ts"

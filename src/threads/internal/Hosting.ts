@@ -72,6 +72,8 @@ class Hosting {
   /** From `open` on. */
   private registry!: Job.Registry["Service"]
   private base!: Context.Context<never>
+  /** With what is usual: Effect derives what it reads often from a context once, for all that differ in nothing it reads often. */
+  private among!: Context.Context<never>
   private runner!: HostRunner
   private usual: Usual = { _tag: "Usual", runner: "", lane: undefined, minimumLogLevel: "Info", traced: false }
   private call: number | undefined
@@ -86,6 +88,7 @@ class Hosting {
     this.isOpen = true
     this.registry = registry
     this.base = base
+    this.setUsual(this.usual)
     this.runner = new HostRunner(this.port, registry)
     this.port.post({ _tag: "Ready", jobs: this.runner.jobs }, nothing)
   }
@@ -94,8 +97,7 @@ class Hosting {
     if (isRun(message)) return this.run(message)
     switch (message._tag) {
       case "Usual":
-        this.usual = message
-        return
+        return this.setUsual(message)
       case "Interrupt":
         if (message.call === this.call) this.fiber?.interruptUnsafe()
         return
@@ -109,6 +111,11 @@ class Hosting {
         this.isStopping = true
         return void Deferred.doneUnsafe(this.stopped, Effect.void)
     }
+  }
+
+  private setUsual(usual: Usual): void {
+    this.usual = usual
+    this.among = Context.add(this.base, References.MinimumLogLevel, usual.minimumLogLevel as LogLevel.LogLevel)
   }
 
   /** Waits for a call, and nothing else of it does anything. */
@@ -180,18 +187,15 @@ class Hosting {
     { demand, job }: Job.Registered,
     scope: Scope.Scope
   ): Context.Context<never> {
-    const { lane, minimumLogLevel, runner: runnerId, traced } = this.usual
+    const { lane, runner: runnerId, traced } = this.usual
     const runner = new CallRunner(this.runner, runnerId, call)
     const tags = more?.tags ?? this.tagsOf(job, demand)
     const run = { id, name, tags, parent: more?.parent, root: more?.root ?? id, lane }
-    let context = this.base.pipe(
-      Context.add(Scope.Scope, scope),
-      Context.add(TaskRun.CurrentRun, new CurrentHostRun(runner, job, run, attempt)),
-      Context.add(Job.JobRunner, runner),
-      Context.add(Job.CurrentProgress, runner.progress),
-      Context.add(CurrentCall, call),
-      Context.add(References.MinimumLogLevel, minimumLogLevel as LogLevel.LogLevel)
-    )
+    let context = Context.add(this.among, Scope.Scope, scope)
+    context = Context.add(context, TaskRun.CurrentRun, new CurrentHostRun(runner, job, run, attempt))
+    context = Context.add(context, Job.JobRunner, runner)
+    context = Context.add(context, Job.CurrentProgress, runner.progress)
+    context = Context.add(context, CurrentCall, call)
     if (more?.span !== undefined) context = Context.add(context, Tracer.ParentSpan, Tracer.externalSpan(more.span))
     return traced ? Context.add(context, Tracer.Tracer, Spans.toRunner(this.port, call)) : context
   }

@@ -1,4 +1,5 @@
 /** How a host talks to its runner, seen from inside. */
+import { performance } from "node:perf_hooks"
 import { type MessagePort, receiveMessageOnPort, type TransferListItem, workerData } from "node:worker_threads"
 import { type Bell, Patience, TO_HOST, TO_RUNNER } from "./Bell.ts"
 import type { FromHost, ToHost } from "./Wire.ts"
