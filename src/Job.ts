@@ -300,6 +300,8 @@ export interface Request {
   readonly options?: ExecuteOptions | undefined
   /** Run this one attempt and no other, of a run that is kept elsewhere: it is neither retried nor joined. */
   readonly attempt?: number | undefined
+  /** What is around that attempt, in its run. */
+  readonly around?: (<A, E, R>(attempt: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
 }
 
 /** The service that keeps jobs until a worker takes them. `JobQueue` of `tasklayer/queue` has its layer. */

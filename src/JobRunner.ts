@@ -167,7 +167,8 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
             encoded,
             key,
             given: request.options ?? noOptions,
-            attempt: request.attempt
+            attempt: request.attempt,
+            around: request.around
           })
         )
       })
@@ -188,7 +189,8 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
     const { id = freshId, onProgress, refusable, ...asked } = given
     const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
     const decode = byName ? new Undecoded(job, found, retry !== undefined) : undefined
-    const body = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
+    const alone = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
+    const body = prepared.around === undefined ? alone : prepared.around(alone)
     const mayRetryCrashes = retry !== undefined && retryCrashes === true
     const demand: Scheduler.ForkOptions = {
       ...merged,
@@ -287,6 +289,7 @@ interface Prepared<F> {
   readonly given: Job.ExecuteOptions
   /** The one to be run, of a run that is kept elsewhere. */
   readonly attempt: number | undefined
+  readonly around: Job.Request["around"]
 }
 
 /** Nearly always it is there already. */

@@ -396,11 +396,18 @@ export class WorkerLoop {
     }
     let run: Effect.Effect<unknown, unknown> = Effect.flatMap(
       parse(claimed),
-      (payload) => this.plan.runner.execute({ job: name, payload, options, attempt })
+      (payload) =>
+        this.plan.runner.execute({
+          job: name,
+          payload,
+          options,
+          attempt,
+          around: Effect.provideService(CurrentJob, claimed)
+        })
     )
     const span = trace === undefined ? undefined : spanOf(trace)
     if (span !== undefined) run = Effect.withParentSpan(run, span)
-    return Effect.onExit(Effect.provideService(run, CurrentJob, claimed), (exit) => {
+    return Effect.onExit(run, (exit) => {
       if (tenure.isOver) return Effect.void
       if (Exit.isSuccess(exit)) return Effect.sync(() => void tenure.ends.push(succeeded(claimed, exit.value)))
       return Effect.gen({ self: this }, function*() {
