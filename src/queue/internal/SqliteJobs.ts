@@ -126,17 +126,21 @@ export class Jobs {
       ),
       wait: set("state = 1, line = ?, rank = ?"),
       leaveLine: set("line = NULL"),
-      claim: asArrays(db.prepare(
-        `UPDATE tasklayer_job SET state = 2, line = NULL, worker = ?, claimed_at = ?, token = token + 1,
-         attempts = attempts + 1 WHERE seq = ?
-         RETURNING seq, id, token, name, payload, queue, tags, key, priority, weight, at_most_once, attempts, errors,
-         enqueued_at, due_at, trace, unique_key, unique_while`
-      )),
-      succeed: asArrays(db.prepare(
+      // With RETURNING it would be one, and SQLite would make a table of its own for what comes back.
+      claim: set("state = 2, line = NULL, worker = ?, claimed_at = ?, token = token + 1, attempts = attempts + 1"),
+      started: asArrays(
+        db.prepare(
+          `SELECT seq, id, token, name, payload, queue, tags, key, priority, weight, at_most_once, attempts, errors,
+           enqueued_at, due_at, trace, unique_key, unique_while FROM tasklayer_job WHERE seq = ?`
+        )
+      ),
+      succeed: db.prepare(
         `UPDATE tasklayer_job SET state = 3, worker = NULL, cancel = 0, ended_at = ?, result = ?
-         WHERE seq = ? AND worker = ? AND token = ? AND id IS ?
-         RETURNING seq, queue, tags, key, unique_key, unique_while`
-      )),
+         WHERE seq = ? AND worker = ? AND token = ? AND id IS ?`
+      ),
+      ended: asArrays(
+        db.prepare("SELECT seq, queue, tags, key, unique_key, unique_while FROM tasklayer_job WHERE seq = ?")
+      ),
       putBack: set(
         "state = ?, line = ?, worker = NULL, cancel = 0, due_at = ?, attempts = ?, crashes = ?, errors = ?"
       ),
@@ -274,19 +278,20 @@ export class Jobs {
   }
 
   claim(seq: number, worker: string, now: number): Started {
-    return toStarted(this.statements.claim.get(worker, now, seq) as unknown as ReadonlyArray<any>)
+    this.statements.claim.run(worker, now, seq)
+    return toStarted(this.statements.started.get(seq) as unknown as ReadonlyArray<any>)
   }
 
   /** Nobody, where the worker does not have it under that token. */
   succeed(id: string, worker: string, token: number, now: number, result: string | null): Ended | undefined {
-    const { succeed } = this.statements
-    const seq = seqOf(id)
-    const job = seq === undefined ? undefined : succeed.get(now, result, seq, worker, token, null)
-    if (job !== undefined) return toEnded(job as unknown as ReadonlyArray<any>)
-    const given = this.statements.byId.get(id)
-    if (given === undefined) return undefined
-    const ended = succeed.get(now, result, given["seq"] as number, worker, token, id)
-    return ended && toEnded(ended as unknown as ReadonlyArray<any>)
+    const { ended, succeed } = this.statements
+    let seq = seqOf(id)
+    let isDone = seq !== undefined && succeed.run(now, result, seq, worker, token, null).changes === 1
+    if (!isDone) {
+      seq = this.statements.byId.get(id)?.["seq"] as number | undefined
+      isDone = seq !== undefined && succeed.run(now, result, seq, worker, token, id).changes === 1
+    }
+    return isDone ? toEnded(ended.get(seq!) as unknown as ReadonlyArray<any>) : undefined
   }
 
   putBack(job: Job, state: number, line: number | null, dueAt: number): void {
