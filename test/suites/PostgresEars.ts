@@ -25,6 +25,7 @@ export interface Ears {
 /** For all tests of a file. */
 export const ears = (): Ears => {
   const barriers = new Map<string, () => void>()
+  let barrierCount = 0
   const { begin, hear } = View.prototype
   const now = performance.now.bind(performance)
   let ahead = 0
@@ -51,12 +52,30 @@ export const ears = (): Ears => {
     pass: () => void (ahead += 60_000),
     hears: (pg, schema) =>
       Effect.callback<void>((resume) => {
-        const name = `barrier ${barriers.size}`
+        const barrier = ++barrierCount
+        let sent = 0
+        let heard = 0
+        let last: number | undefined
         // Those who are woken by it come first.
-        barriers.set(name, () => void setImmediate(() => resume(Effect.void)))
-        // Whether anybody listens already it cannot know.
-        const notify = pg.unsafe(`select pg_notify('tasklayer:' || hashtext($1), $2)`, [`"${schema}"`, name])
-        const fiber = Effect.runFork(Effect.forever(Effect.andThen(Effect.orDie(notify), Effect.sleep(200))))
+        const end = () => heard === last && setImmediate(() => resume(Effect.void))
+        const notify = Effect.suspend(() => {
+          const number = ++sent
+          const name = `barrier ${barrier} ${number}`
+          barriers.set(name, () => {
+            heard = number
+            fiber.interruptUnsafe()
+            end()
+          })
+          return pg.unsafe(`select pg_notify('tasklayer:' || hashtext($1), $2)`, [`"${schema}"`, name])
+        })
+        // Whether anybody listens already it cannot know; once somebody does, none that was sent may come later.
+        const fiber = Effect.runFork(
+          Effect.forever(Effect.andThen(Effect.uninterruptible(Effect.orDie(notify)), Effect.sleep(200)))
+        )
+        fiber.addObserver(() => {
+          last = sent
+          end()
+        })
         return Effect.sync(() => fiber.interruptUnsafe())
       }).pipe(Effect.timeout("20 seconds"), Effect.orDie)
   }
