@@ -1,6 +1,7 @@
 /** Generated nestings of tasks: none hangs, limits hold, nothing is left, and only what no schedule can end is refused. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { plan } from "./suites/NestingModel.ts"
 import { generate, judge, type Totals } from "./suites/Nestings.ts"
 import * as Random from "./suites/Random.ts"
 
@@ -29,6 +30,31 @@ describe("generated nestings", () => {
         assert.deepStrictEqual(wrong.slice(0, 3), [], `${wrong.length} of ${BATCH}`)
       }), 60_000)
   }
+
+  it.effect("one that hung: both fibers of a region wait, and what its run must take back is in another's region", () =>
+    Effect.gen(function*() {
+      const [a, b] = [{ tags: ["a"], weight: 1 }, { tags: ["b"], weight: 1 }]
+      const leaf = { tags: [], weight: 1, regions: [], flow: undefined, together: false, yields: 0, children: [] }
+      const nesting = {
+        schedulers: [{ max: 2, own: {} }, { max: 4, own: {} }],
+        tags: { a: { limit: 1, hold: true }, b: { limit: 1, hold: false } },
+        roots: [
+          {
+            ...{ ...leaf, id: 0, scheduler: 0, tags: ["b"], regions: [a], together: true },
+            children: [{ ...leaf, id: 1, scheduler: 1 }, { ...leaf, id: 2, scheduler: 0 }]
+          },
+          { ...leaf, id: 3, scheduler: 1, regions: [b, a] }
+        ]
+      }
+      const one = {
+        ...generate(1, 1),
+        kind: "crossed" as const,
+        runner: "pool" as const,
+        nesting,
+        planned: plan(nesting)
+      }
+      assert.strictEqual(yield* judge(one, { ...totals }), undefined)
+    }))
 
   it("enough of them were compared with the model", () => {
     console.log(`nestings: ${JSON.stringify(totals)}`)

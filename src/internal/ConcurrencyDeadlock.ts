@@ -104,8 +104,11 @@ class World {
   private mates(slot: Slot): ReadonlySet<Slot> {
     const mates = new Set<Slot>()
     const waits = slot.retaker === undefined ? this.waitsOf(slot) : [...this.waitsOf(slot), slot.retaker]
+    // One that waits for something else as well stays away when these have ended.
     for (const wait of waits) {
-      for (const mate of wait.chain) if (mate !== slot && this.waitsOf(mate).length < 2) mates.add(mate)
+      for (const mate of wait.chain) {
+        if (mate !== slot && this.waitsOf(mate).every((its) => waits.includes(its))) mates.add(mate)
+      }
     }
     return mates
   }
