@@ -150,9 +150,13 @@ describe("JobStorePostgres", () => {
       yield* pg.withTransaction(Effect.gen(function*() {
         const [replaced] = yield* store.enqueue([{ ...first, payload: "2" }])
         assert.strictEqual(replaced!.as, "replaced")
+        const claimed = Effect.map(
+          Effect.timeout(other.turn(turn(worker)), "5 seconds"),
+          ({ jobs }) => jobs.map(({ key }) => key)
+        )
+        assert.deepStrictEqual(yield* claimed, ["b"])
         yield* store.enqueue([job({ tags: ["db"], key: "c", queue: "unheard" })])
-        const { jobs } = yield* other.turn(turn(worker)).pipe(Effect.timeout("5 seconds"))
-        assert.deepStrictEqual(jobs.map(({ key }) => key), ["b"])
+        assert.deepStrictEqual(yield* claimed, [])
         yield* other.setLimit({ tag: "db", limit: 20, rates: [], enabled: true }).pipe(Effect.timeout("5 seconds"))
       }))
       const { jobs } = yield* other.turn(turn(worker))
@@ -160,6 +164,30 @@ describe("JobStorePostgres", () => {
       const [limit] = yield* store.limits
       assert.strictEqual(limit!.active, 3)
       yield* whatIsHeld(schema).pipe(Effect.provideService(PgClient, pg))
+    }).pipe(Effect.scoped))
+
+  it.live("a transaction that cancels, or puts the first key in a queue, keeps nobody from what it leaves alone", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store, pg] = yield* open(schema, { tagLimits: { db: 10 } })
+      const [other] = yield* open(schema)
+      const { worker } = yield* other.join({ name: "w", lease: 10_000 })
+      const [cancelled, left] = yield* store.enqueue(jobs(2, { tags: ["db"] }))
+      const claimed = Effect.map(
+        Effect.timeout(other.turn(turn(worker)), "5 seconds"),
+        ({ jobs }) => jobs.map(({ id }) => id)
+      )
+      yield* pg.withTransaction(Effect.gen(function*() {
+        assert.isTrue(yield* store.cancel(cancelled!.id))
+        assert.deepStrictEqual(yield* claimed, [left!.id])
+      }))
+      const [ranked] = yield* store.enqueue(jobs(1, { tags: ["db"] }))
+      const keyed = yield* pg.withTransaction(Effect.gen(function*() {
+        const [keyed] = yield* store.enqueue([job({ tags: ["db"], key: "a" })])
+        assert.deepStrictEqual(yield* claimed, [])
+        return keyed!
+      }))
+      assert.deepStrictEqual(yield* claimed, [ranked!.id, keyed.id])
     }).pipe(Effect.scoped))
 
   it.live("who replaces by a unique key and who claims are not in each other's way", () =>

@@ -73,12 +73,14 @@ const history = (seed: number) =>
     const [limit, keyLimit] = [int(1, 12), int(1, 4)]
     if (isLimited) yield* both((one) => one.setLimit({ tag: "t", limit, rates: [], enabled: true }))
     if (isCapped) yield* both((one) => one.setQueue("default", { keyLimit }))
-    const [{ worker }, mine] = [
-      yield* store.join({ name: "w", lease: hour }),
-      yield* memory.join({ name: "w", lease: hour })
-    ]
+    const join = (name: string) =>
+      Effect.map(
+        Effect.all([store.join({ name, lease: hour }), memory.join({ name, lease: hour })]),
+        ([{ worker }, mine]) => ({ worker, mine: mine.worker, held: [] as Array<readonly [Claimed, Claimed]> })
+      )
+    // What one has by itself is known from what it wrote last.
+    const workers = chance(0.5) ? [yield* join("w")] : [yield* join("w"), yield* join("x")]
     let n = 0
-    let held: Array<readonly [Claimed, Claimed]> = []
     for (let step = 0; step < steps; step++) {
       const what = next()
       if (what < 0.25) {
@@ -118,8 +120,9 @@ const history = (seed: number) =>
         heard.pass()
       }
       yield* barrier
-      const ended = held.filter(() => chance(0.4))
-      held = held.filter((pair) => !ended.includes(pair))
+      const one = workers[int(0, workers.length - 1)]!
+      const ended = one.held.filter(() => chance(0.4))
+      one.held = one.held.filter((pair) => !ended.includes(pair))
       const how = ended.map(() => chance(0.95))
       const want = int(0, 12)
       const turn = (one: Store, worker: string, side: 0 | 1) =>
@@ -132,10 +135,10 @@ const history = (seed: number) =>
             return how[i]! ? { _tag: "Succeeded", id, token, result: "null" } : { _tag: "Returned", id, token }
           })
         })
-      const ours = yield* turn(store, worker, 0)
-      const theirs = yield* turn(memory, mine.worker, 1)
+      const ours = yield* turn(store, one.worker, 0)
+      const theirs = yield* turn(memory, one.mine, 1)
       const payloads = (jobs: ReadonlyArray<Claimed>) => jobs.map(({ payload }) => payload)
       assert.deepStrictEqual(payloads(ours.jobs), payloads(theirs.jobs), `SEED=${seed} ROUNDS=1 step ${step}`)
-      held.push(...ours.jobs.map((job, i) => [job, theirs.jobs[i]!] as const))
+      one.held.push(...ours.jobs.map((job, i) => [job, theirs.jobs[i]!] as const))
     }
   })

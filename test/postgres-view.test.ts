@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Position } from "../src/queue/internal/PostgresRows.ts"
+import type { Lane, Position } from "../src/queue/internal/PostgresRows.ts"
 import { View } from "../src/queue/internal/PostgresView.ts"
 
 const at = (line: string, seq: number) => ({ line, priority: 20, rank: 0, seq })
@@ -52,8 +52,11 @@ describe("what is known of where lines begin", () => {
   })
 
   describe("lines that differ in nothing but their keys", () => {
-    const keys = new Map([["1", "a"], ["2", "b"], ["3", null]])
-    const alike = { epoch: 1, queue: "q", tags: ["t"], weight: 1, keys }
+    const lanes = [["1", { key: "a", name: "ka" }], ["2", { key: "b", name: "kb" }], ["3", {
+      key: null,
+      name: ""
+    }]] as const
+    const alike = { epoch: 1, queue: "q", tags: ["t"], weight: 1, lines: new Map<string, Lane>(lanes) }
     const of = (looked: number) => {
       const view = new View()
       view.begin(true, 0)
@@ -79,7 +82,12 @@ describe("what is known of where lines begin", () => {
     it("a line by itself begins after all that was claimed, whatever their keys", () => {
       const view = new View()
       view.begin(true, 0)
-      view.end({ ...seen, looked: 10, heads: [at("1", 10)], alike: { ...alike, keys: new Map([["1", null]]) } }, 0)
+      view.end({
+        ...seen,
+        looked: 10,
+        heads: [at("1", 10)],
+        alike: { ...alike, lines: new Map([["1", { key: null, name: "" }]]) }
+      }, 0)
       const known = view.begin(true, 1)
       view.end({ ...seen, passed: [claimed("a", 11), claimed("b", 12)] }, 1, known)
       assert.deepStrictEqual(view.begin(true, 2)?.lines, [at("1", 13)])

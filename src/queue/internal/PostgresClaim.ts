@@ -1,9 +1,4 @@
 /** What all claims have in common, as text of functions of the database. */
-import { literal } from "./PostgresEnqueue.ts"
-
-/** The key of two locks: who takes turns shares the first, who claims under limits has the second. */
-export const lock = (s: string): string => `hashtext('tasklayer ' || ${literal(s)})`
-
 export const claiming = (s: string): string => `
 -- How far fairness got in a queue.
 create function ${s}.serve(_queue text, _rank double precision) returns void language plpgsql as $$
@@ -21,7 +16,7 @@ export const claimedColumns =
   `coalesce(j.id, j.seq::text), j.token, j.name, j.payload, j.queue, j.tags, j.key, j.priority, j.weight, j.once, j.attempt, j.errors,
             j.enqueued, j.due, j.trace, j.rank, j.seq::float8,
             null::text[], null::text[], null::float8, null::boolean, null::float8, null::float8, null::text[], null::float8[], null::float8[], null::float8[],
-            null::boolean, null::int, null::text, null::text[], null::float8, null::text[]`
+            null::boolean, null::int, null::text, null::text[], null::float8, null::text[], null::text[]`
 
 /** Claims jobs, and answers with them. */
 export const taking = (s: string, which: string): string =>

@@ -50,6 +50,7 @@ $$;
 create function ${s}.mark_keyed(_queue text) returns void language plpgsql as $$
 begin
   insert into ${s}.queue(name, keyed) values (_queue, true) on conflict (name) do update set keyed = true;
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 3);
   update ${s}.job set ranked = true where queue = _queue and not ranked and state < 2;
 end $$;
 
@@ -259,6 +260,7 @@ begin
             continue;
           end if;
           -- The job first, then its key: as whoever claims or ends it does.
+          perform pg_advisory_xact_lock_shared(${lock(s)}, 3);
           select * into _other from ${s}.job j where j.seq = _taken.job for update;
           perform from ${s}.taken t where t.key = x.unique_key and t.job = _taken.job for update;
           if not found then raise exception using errcode = 'TL001'; end if;
@@ -367,3 +369,9 @@ end $$;
 `
 
 export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+/**
+ * The key of three locks: who takes turns shares the first, who claims under limits has the second. Whoever changes what waits shares the third
+ * until his transaction ends, which may be somebody's own: who gets it alone need not look out for such jobs one by one.
+ */
+export const lock = (s: string): string => `hashtext('tasklayer ' || ${literal(s)})`

@@ -1,5 +1,6 @@
 /** Leases, what is looked after, and limits, as functions of the database. */
-import { lock, named } from "./PostgresClaim.ts"
+import { named } from "./PostgresClaim.ts"
+import { lock } from "./PostgresEnqueue.ts"
 
 export const leasing = (s: string): string => `
 create function ${s}.join_lease(_name text, _lasts double precision, out worker text, out lasts double precision, out sweep_in double precision)
@@ -70,6 +71,7 @@ create function ${s}.cancel(_id text, _keep double precision[]) returns boolean 
 declare
   j ${s}.job;
 begin
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 3);
   select * into j from ${s}.job where seq = ${s}.find(_id) for update;
   if not found then return false; end if;
   if j.state < 2 then

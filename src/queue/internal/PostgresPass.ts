@@ -2,7 +2,8 @@
  * Jobs that are put in while a worker waits for some: both are asked for at once, as one function of the database. Where nothing else waits and
  * nothing can be in their way, the jobs come in as claimed: a job that never waits costs half of one that does, and nobody needs to hear of it.
  */
-import { claimedColumns, lock } from "./PostgresClaim.ts"
+import { claimedColumns } from "./PostgresClaim.ts"
+import { lock } from "./PostgresEnqueue.ts"
 
 /** The parameters are those of `enqueue` and `turn`, the columns those of `turn` and three more: of each job what `enqueue` says. */
 export const passing = (s: string, enqueueParams: string, turnParams: string, turnColumns: string): string => {

@@ -28,7 +28,13 @@ export interface Alike {
   readonly queue: string
   readonly tags: ReadonlyArray<string>
   readonly weight: number
-  readonly keys: ReadonlyMap<string, string | null>
+  readonly lines: ReadonlyMap<string, Lane>
+}
+
+/** What jobs of a line have in common besides, where their queue limits keys: it, and what they are counted as by it. */
+export interface Lane {
+  readonly key: string | null
+  readonly name: string
 }
 
 /** What a turn need not look for. */
@@ -191,7 +197,7 @@ export const turnParams = (
     text(view?.alike?.queue),
     texts(view?.alike?.tags),
     float(view?.alike?.weight ?? null),
-    texts(view?.alike && view.lines.map(({ line }) => view.alike!.keys.get(line)))
+    texts(view?.alike && view.lines.map(({ line }) => view.alike!.lines.get(line)!.name))
   ]
 }
 
@@ -224,7 +230,7 @@ export const turned = (rows: Rows, given: Set<string>): (Turned & Seen) | undefi
       queue: last[29],
       tags: last[30],
       weight: last[31],
-      keys: new Map(heads.map(({ line }, i) => [line, last[32][i]]))
+      lines: new Map(heads.map(({ line }, i) => [line, { key: last[32][i], name: last[33][i] }]))
     }
   }
 }

@@ -5,7 +5,8 @@
  * Who claims from lines with limits has the second: sees all that is active, and adds to it.
  */
 import { claimAlike, likening } from "./PostgresAlike.ts"
-import { claim, claiming, lock, named } from "./PostgresClaim.ts"
+import { claim, claiming, named } from "./PostgresClaim.ts"
+import { lock } from "./PostgresEnqueue.ts"
 
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
@@ -15,19 +16,28 @@ const free = (s: string): string =>
           and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
         order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked`
 
+/** What ended of the lines of the turn before, where nobody knows any more what they have in common. */
+const restore = (s: string): string => `
+    if _alike_epoch is not null and _gone_lines is not null then
+      _lost := _lost || array(
+        select (v.line, _alike_queue, _alike_tags, case when v.name <> '' then (substr(v.name, 2)::text[])[2] end, sum(g.w))::${s}.demand
+        from unnest(_gone_lines, _gone_weights) g(line, w) join unnest(_view_lines, _alike_names) v(line, name) on v.line = g.line group by v.line, v.name);
+    end if;
+    _gone_lines := null;`
+
 export const turnParams = `  _worker bigint, _turns double precision,
   _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
   _end bigint[], _end_id text[], _end_token int[], _end_kind text[], _end_after double precision[], _end_detail text[], _end_error text[],
   _holds text[], _want int, _queues text[], _tags text[], _from double precision, _to double precision, _names text[], _keep double precision[],
   _view_lines bigint[], _view_priorities double precision[], _view_ranks double precision[], _view_seqs double precision[],
-  _alike_epoch int, _alike_queue text, _alike_tags text[], _alike_weight double precision, _alike_keys text[]`
+  _alike_epoch int, _alike_queue text, _alike_tags text[], _alike_weight double precision, _alike_names text[]`
 
 export const turnColumns =
   `  id text, token int, name text, payload text, queue text, tags text[], key text, priority double precision, weight double precision, once boolean,
   attempt int, errors text[], enqueued double precision, due double precision, trace text, rank double precision, seq double precision,
   refused text[], cancelled text[], next double precision, alive boolean,
   looked double precision, due_in double precision, lines text[], priorities double precision[], ranks double precision[], seqs double precision[],
-  still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[]`
+  still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[], alike_names text[]`
 
 export const turning = (s: string): string => `
 create type ${s}.head as (
@@ -39,7 +49,8 @@ create type ${s}.head as (
 create type ${s}.resource as (
   name text, kind int, free double precision, burst double precision, per double precision, count double precision
 );
-create type ${s}.demand as (queue text, tags text[], key text, weight double precision);
+-- What jobs of a line have, together.
+create type ${s}.demand as (line bigint, queue text, tags text[], key text, weight double precision);
 -- A line to claim from: which resources it needs, by index, and how many of it can be had at most.
 create type ${s}.lane as (
   line bigint, priority double precision, rank double precision, seq bigint, limited boolean, weight double precision,
@@ -119,6 +130,7 @@ begin
     delete from ${s}.holding where worker = w.id;
   end loop;
   if not _look and leases = 0 then return; end if;
+  perform pg_advisory_xact_lock_shared(${lock(s)}, 3);
   for j in select * from ${s}.job where state < 2 and attempt = 0 and expires is not null and expires <= _now order by expires limit 1000 for update skip locked loop
     perform ${s}.bury(j, 4, 'Expired', _now, _keep);
     n := n + 1;
@@ -316,6 +328,8 @@ declare
   _picks tid[] := '{}';
   _held int[];
   _lost ${s}.demand[];
+  _gone_lines bigint[];
+  _gone_weights double precision[];
   _gained ${s}.demand[];
   _each int;
   _is_enough boolean;
@@ -368,13 +382,14 @@ begin
     ), freed as (
       delete from ${s}.taken t using gone g where g.unique_key is not null and t.key = g.unique_key and t.job = g.seq and t.kind < 3
     )
-    select (select array_agg(seq) from gone),
-      (select array_agg((d.queue, d.tags, d.key, d.w)::${s}.demand) from (
-        -- Jobs of one line are under the same limits.
-        select min(queue) queue, min(tags) tags, min(key) as key, sum(weight) w from gone where limited group by line
+    select array_agg(seq), array_agg(line) filter (where limited), array_agg(weight) filter (where limited),
+      (select array_agg((d.line, d.queue, d.tags, d.key, d.w)::${s}.demand) from (
+        -- Jobs of one line are under the same limits. Under which, is known of the lines of the turn before.
+        select line, min(queue) queue, min(tags) tags, min(key) as key, sum(weight) w from gone
+        where limited and (_alike_epoch is null or line not in (select unnest(_view_lines))) group by line
       ) d)
-      into _seqs, _lost;
-    _news := _lost is not null;
+      into _seqs, _gone_lines, _gone_weights, _lost from gone;
+    _news := _gone_lines is not null;
     if coalesce(cardinality(_seqs), 0) < cardinality(_ok) then
       _refused := array(select ${s}.id_of(u.id, u.seq) from unnest(_ok, _ok_id) u(seq, id) where _seqs is null or u.seq <> all(_seqs));
     end if;
@@ -391,7 +406,7 @@ begin
         continue;
       end if;
       if j.limited then
-        _lost := _lost || (j.queue, j.tags, j.key, j.weight)::${s}.demand;
+        _lost := _lost || (j.line, j.queue, j.tags, j.key, j.weight)::${s}.demand;
         _news := true;
       end if;
       if e.error is not null then
@@ -413,7 +428,7 @@ begin
   end if;
   if _holds is not null then
     for j in select * from ${s}.job g where g.worker = _worker and g.state = 2 and ${s}.id_of(g.id, g.seq) <> all(_holds) loop
-      if j.limited then _lost := _lost || (j.queue, j.tags, j.key, j.weight)::${s}.demand; end if;
+      if j.limited then _lost := _lost || (j.line, j.queue, j.tags, j.key, j.weight)::${s}.demand; end if;
       perform ${s}.give_back(j, _now, _keep);
       _news := true;
       _look := true;
@@ -435,11 +450,13 @@ begin
   end if;
 
   -- Claim.
+  -- All of what follows but the claim is known, where what waits is alike and nothing has changed.
+  _still := _want > 0 and _alike_epoch is not distinct from _epoch and not _look and not _is_paused and (_queues is null or _alike_queue = any(_queues))
+    and _tags is null and _names is null and _from is null and _to is null;
+  if not _still then${restore(s)}
+  end if;
   if _want > 0 then
-    -- All of what follows but the claim is known, where what waits is alike and nothing has changed.
-    _is_alike := _alike_epoch is not distinct from _epoch and not _look and not _is_paused and (_queues is null or _alike_queue = any(_queues))
-      and _tags is null and _names is null and _from is null and _to is null;
-    _still := _is_alike;
+    _is_alike := _still;
     for i in 1..10 loop
       exit when _still;
       _heads := case when _look then ${s}.heads(null, null, null, null) else ${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs) end;
@@ -479,7 +496,7 @@ begin
       seqs := null;
     end if;
     if _is_limited and not _is_stale and lines is not null and not _is_paused and _tags is null and _names is null and _from is null and _to is null then
-      select * into _alike_queue, _alike_weight, _alike_tags, _view_lines, _view_priorities, _view_ranks, _view_seqs, _alike_keys from ${s}.alike(_heads);
+      select * into _alike_queue, _alike_weight, _alike_tags, _view_lines, _view_priorities, _view_ranks, _view_seqs, alike_keys, _alike_names from ${s}.alike(_heads);
       _is_alike := _alike_queue is not null and (_queues is null or _alike_queue = any(_queues));
     end if;
     _heads := coalesce(_open_heads, '{}');
@@ -503,11 +520,11 @@ ${claimAlike(s)}
         alike_queue := _alike_queue;
         alike_tags := _alike_tags;
         alike_weight := _alike_weight;
-        alike_keys := _alike_keys;
+        alike_names := _alike_names;
       end if;
     elsif _still then
       _still := false;
-      _is_limited := true;
+      _is_limited := true;${restore(s)}
       _heads := coalesce(${s}.heads(_view_lines, _view_priorities, _view_ranks, _view_seqs), '{}');
       select array_agg(h.line::text), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8) into lines, priorities, ranks, seqs from unnest(_heads) h;
     end if;
@@ -622,12 +639,12 @@ ${claimAlike(s)}
   claim(s, `${s}.job f where f.ctid = any(_picks) and f.state + 0 = 1 for update skip locked`)
 }
       if _n = cardinality(_picks) then
-        _gained := array(select (h.queue, h.tags, h.key, h.weight * x.n)::${s}.demand
+        _gained := array(select (h.line, h.queue, h.tags, h.key, h.weight * x.n)::${s}.demand
           from unnest(_open) with ordinality l join unnest(_held) with ordinality x(n, i) on x.i = l.ordinality and x.n > 0
             join unnest(_heads) h on h.line = l.line);
       else
         -- Some were cancelled or replaced meanwhile, or are about to be: nobody waits for whose transaction that is.
-        _gained := array(select (g.queue, g.tags, g.key, g.weight)::${s}.demand from ${s}.job g where g.seq = any(_seqs) and g.worker + 0 = _worker and g.state + 0 = 2);
+        _gained := array(select (g.line, g.queue, g.tags, g.key, g.weight)::${s}.demand from ${s}.job g where g.seq = any(_seqs) and g.worker + 0 = _worker and g.state + 0 = 2);
       end if;
     end if;
     for i in 1..coalesce(cardinality(_lines), 0) loop

@@ -36,7 +36,7 @@ export class View {
     this.turns++
     const lines = [...this.lines.values()]
     const { alike } = this
-    const isKnown = alike !== undefined && lines.every(({ line }) => alike.keys.has(line))
+    const isKnown = alike !== undefined && lines.every(({ line }) => alike.lines.has(line))
     const mustLook = !isHearing || lines.length === 0 || lines.length > mostLines || (this.cost <= quick && !isKnown) ||
       now >= this.lookAt
     if (!mustLook) return { lines, alike: isKnown ? alike : undefined }
@@ -62,7 +62,7 @@ export class View {
     if (isStale) this.lookedAt = -Infinity
     for (const head of heads) this.lines.set(head.line, head)
     if (passed === undefined && (looked !== undefined || heads.length > 0)) this.alike = alike
-    else if (passed !== undefined && known?.alike !== undefined) this.pass(passed, known.alike.keys)
+    else if (passed !== undefined && known?.alike !== undefined) this.pass(passed, known.alike.lines)
     for (const position of this.told) this.lower(position)
     this.abandon()
     return looked === undefined && !isStale ? Math.max(1, this.lookAt - now) : undefined
@@ -94,11 +94,11 @@ export class View {
   }
 
   /** The lines begin after what was claimed. */
-  private pass(claimed: ReadonlyArray<Claimed>, keys: Alike["keys"]): void {
+  private pass(claimed: ReadonlyArray<Claimed>, lanes: Alike["lines"]): void {
     const last = new Map(claimed.map((job) => [job.key, job]))
-    for (const [line, key] of keys) {
+    for (const [line, { key }] of lanes) {
       // Where there is but one line its jobs may have any key.
-      const job = keys.size === 1 ? claimed.at(-1) : last.get(key)
+      const job = lanes.size === 1 ? claimed.at(-1) : last.get(key)
       const known = this.lines.get(line)
       if (job === undefined || known === undefined) continue
       const position = { line, priority: job.priority, rank: job.rank, seq: job.seq + 1 }
