@@ -2,6 +2,7 @@ import { PgClient } from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { named } from "../src/queue/internal/PostgresClaim.ts"
 import { job as plain } from "../src/queue/internal/SuiteWorld.ts"
@@ -188,6 +189,33 @@ describe("JobStorePostgres", () => {
         return keyed!
       }))
       assert.deepStrictEqual(yield* claimed, [ranked!.id, keyed.id])
+    }).pipe(Effect.scoped))
+
+  it.live("an end that is told once more keeps nobody from the job, which waits again", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store] = yield* open(schema, { tagLimits: { db: 10 } })
+      const [other] = yield* open(schema)
+      const [, pg] = yield* open(schema)
+      const [a, b] = [yield* store.join({ name: "a", lease: 60_000 }), yield* other.join({ name: "b", lease: 60_000 })]
+      yield* store.enqueue(jobs(2, { tags: ["db"] }))
+      const [first, second] = (yield* store.turn(turn(a.worker))).jobs
+      const error = { attempt: 1, at: 0, reason: "Failed", message: "" } as const
+      const returned = { _tag: "Returned", id: first!.id, token: first!.token } as const
+      const retried = { _tag: "Retry", id: second!.id, token: second!.token, after: 0, error } as const
+      yield* store.turn(turn(a.worker, { ends: [returned], want: 0 }))
+      const again = yield* pg.withTransaction(Effect.gen(function*() {
+        // Until it has looked at the first, and not beyond.
+        yield* pg.unsafe(`select from ${schema}.job where seq = ${second!.id} for update`)
+        const again = yield* Effect.forkChild(store.turn(turn(a.worker, { ends: [returned, retried] })))
+        const waits =
+          pg.unsafe("select 1 from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))").values
+        while ((yield* waits).length === 0) yield* Effect.sleep(10)
+        const { jobs } = yield* other.turn(turn(b.worker)).pipe(Effect.timeout("5 seconds"))
+        assert.deepStrictEqual(jobs.map(({ id }) => id), [first!.id])
+        return again
+      }))
+      assert.deepStrictEqual((yield* Fiber.join(again)).refused, [first!.id])
     }).pipe(Effect.scoped))
 
   it.live("who replaces by a unique key and who claims are not in each other's way", () =>

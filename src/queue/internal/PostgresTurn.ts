@@ -11,6 +11,9 @@ import { lock } from "./PostgresEnqueue.ts"
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
 
+/** Of a job `g`, that the worker still has it as `e` says. (The sums keep these from being looked up by.) */
+const isOwn = "g.token = e.token and g.worker + 0 = _worker and g.state + 0 = 2"
+
 const free = (s: string): string =>
   `${s}.job f where f.state = 1 and f.line = _line
           and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
@@ -374,7 +377,7 @@ begin
     end if;
     with e as materialized (select * from unnest(_ok, _ok_token, _ok_result) e(seq, token, result)),
     gone as (
-      delete from ${s}.job g using e where g.seq = e.seq and g.token = e.token and g.worker + 0 = _worker and g.state + 0 = 2 returning g.*, e.result
+      delete from ${s}.job g using e where g.seq = e.seq and ${isOwn} returning g.*, e.result
     ), kept as (
       insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, result)
         select seq, priority, rank, due, enqueued, expires, claimed, _now, weight, token, attempt, crashes, max_crashes, 3, once, name, queue, tags, key, payload, id, trace, errors, result
@@ -396,12 +399,13 @@ begin
   end if;
   if _end is not null then
     for e in select * from unnest(_end, _end_id, _end_token, _end_kind, _end_after, _end_detail, _end_error) with ordinality u(seq, id, token, kind, after, detail, error, o) order by o loop
+      -- What it has no more it does not touch: it may wait again, and be another's next.
       if e.id is not null then
-        select * into j from ${s}.job g where g.id = e.id for update;
+        select * into j from ${s}.job g where g.id = e.id and ${isOwn} for update;
       else
-        select * into j from ${s}.job g where g.seq = e.seq for update;
+        select * into j from ${s}.job g where g.seq = e.seq and ${isOwn} for update;
       end if;
-      if j.seq is null or j.state <> 2 or j.worker <> _worker or j.token <> e.token then
+      if j.seq is null then
         _refused := _refused || ${s}.id_of(e.id, e.seq);
         continue;
       end if;
