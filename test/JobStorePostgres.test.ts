@@ -272,7 +272,7 @@ const whatIsHeld = (schema: string) =>
     const pg = yield* PgClient
     const wrong = yield* pg.unsafe(`with h as (
         select worker, u.name, u.w from (select distinct on (worker) * from ${schema}.holding order by worker, n desc) h
-          cross join unnest(h.names, h.weights) u(name, w)
+          cross join unnest(h.names, h.weights) u(name, w) where u.w <> 0
       ), r as (
         select j.worker, named.name, sum(named.w) w
         from ${schema}.job j cross join lateral ${named(schema, "(select j.queue, j.tags, j.key, j.weight)")}
