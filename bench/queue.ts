@@ -169,20 +169,19 @@ const measure = async (work: Work, { rival, url }: Open): Promise<Sample> => {
     let started = () => {}
     const warm = new Promise<void>((resolve) => started = resolve)
     await rival.work(() => {
-      if (--waiting > 0) return
-      took.push(performance.now() - added)
-      started()
+      if (waiting === 0) took.push(performance.now() - added)
+      if (waiting === 0 || --waiting === 0) started()
     }, work.how!)
     for (let n = 0; n < warmUp; n++) await rival.add(n)
     await warm
-    for (let n = 0; n < tasks + 50; n++) {
+    for (let n = 0; n < tasks; n++) {
       await sleep(5 + Math.random() * 10)
       const start = new Promise<void>((resolve) => started = resolve)
       added = performance.now()
       await Promise.all([rival.add(n), start])
     }
     await rival.stop()
-    const sorted = took.slice(51).sort((a, b) => a - b)
+    const sorted = took.sort((a, b) => a - b)
     return { tasks, p50Ms: sorted[tasks >> 1]!, p99Ms: sorted[Math.floor(tasks * 0.99)]! }
   }
   for (let n = 0; n < warmUp; n++) await rival.add(n)

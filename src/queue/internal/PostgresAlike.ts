@@ -4,7 +4,7 @@
  * turn before, and holds for as long as nobody changes what can be in the way. What the worker has is written in one order: limits first, then lines,
  * so that while it is alone what has ended and what begins are added to that by their place in it.
  */
-import { freeing, named, taking } from "./PostgresClaim.ts"
+import { freeing, keyName, named, taking } from "./PostgresClaim.ts"
 import { lock } from "./PostgresEnqueue.ts"
 
 export const likening = (s: string): string => `
@@ -19,7 +19,7 @@ begin
   if (select not bool_and(h.limited) or min(h.queue) <> max(h.queue) or min(h.weight) <> max(h.weight) from unnest(_heads) h) then return; end if;
   select min(h.queue), min(h.weight), min(t.tags), array_agg(h.line), array_agg(h.priority), array_agg(h.rank), array_agg(h.seq::float8),
       array_agg(case when q.is_capped then h.key end),
-      array_agg(case when q.is_capped and h.key is not null then 'k' || array[h.queue, h.key]::text else '' end)
+      array_agg(case when q.is_capped and h.key is not null then ${keyName("h.queue", "h.key")} else '' end)
     into queue, weight, tags, lines, priorities, ranks, seqs, keys, names
     from unnest(_heads) h left join ${s}.queue q on q.name = h.queue
       cross join lateral (select array(select l.tag from ${s}.tag_limit l where l.tag = any(h.tags) order by 1)) t(tags)
@@ -125,10 +125,8 @@ export const claimAlike = (s: string): string => `
         if _is_alike then
           if _room > 0 and _sum > 0 then
             _is_mine := pg_try_advisory_xact_lock(${lock(s)}, 3);
-            if _room < _sum or not _is_mine then
-              if _is_mine then${pick(s, { ordering: inOrder })}
-              else${pick(s, { ordering: inOrder, locking: "for update skip locked" })}
-              end if;
+            if not _is_mine then${pick(s, { ordering: inOrder, locking: "for update skip locked" })}
+            elsif _room < _sum then${pick(s, { ordering: inOrder })}
             else${pick(s, {})}
             end if;
           end if;

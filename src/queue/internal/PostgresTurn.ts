@@ -5,7 +5,7 @@
  * Who claims from lines with limits has the second: sees all that is active, and adds to it.
  */
 import { claimAlike, likening } from "./PostgresAlike.ts"
-import { claim, claiming, named } from "./PostgresClaim.ts"
+import { claim, claiming, keyName, keyOf, named } from "./PostgresClaim.ts"
 import { lock } from "./PostgresEnqueue.ts"
 
 const fits =
@@ -23,7 +23,9 @@ const free = (s: string): string =>
 const restore = (s: string): string => `
     if _alike_epoch is not null and _gone_lines is not null then
       _lost := _lost || array(
-        select (v.line, _alike_queue, _alike_tags, case when v.name <> '' then (substr(v.name, 2)::text[])[2] end, sum(g.w))::${s}.demand
+        select (v.line, _alike_queue, _alike_tags, case when v.name <> '' then ${
+  keyOf("v.name")
+} end, sum(g.w))::${s}.demand
         from unnest(_gone_lines, _gone_weights) g(line, w) join unnest(_view_lines, _alike_names) v(line, name) on v.line = g.line group by v.line, v.name);
     end if;
     _gone_lines := null;`
@@ -242,7 +244,7 @@ begin return (
     select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(used.w, 0), 'infinity', 1, null, 0
       from (select distinct queue, key from h where key is not null) k
         join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
-        left join used on used.name = 'k' || array[k.queue, k.key]::text
+        left join used on used.name = ${keyName("k.queue", "k.key")}
   ) x
 ); end $$;
 
