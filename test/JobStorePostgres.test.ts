@@ -4,7 +4,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { named } from "../src/queue/internal/PostgresClaim.ts"
+import { named } from "../src/queue/internal/PostgresLimits.ts"
 import { job as plain } from "../src/queue/internal/SuiteWorld.ts"
 import { JobStore, type NewJob, type Turn } from "../src/queue/JobStore.ts"
 import * as JobStorePostgres from "../src/queue/JobStorePostgres.ts"
@@ -189,6 +189,22 @@ describe("JobStorePostgres", () => {
         return keyed!
       }))
       assert.deepStrictEqual(yield* claimed, [ranked!.id, keyed.id])
+    }).pipe(Effect.scoped))
+
+  it.live("who ends what has expired, in a transaction that takes its time, keeps nobody from other jobs", () =>
+    Effect.gen(function*() {
+      const schema = Postgres.freshSchema()
+      const [store, pg] = yield* open(schema, { tagLimits: { db: 10 } })
+      const [other] = yield* open(schema)
+      const { worker } = yield* other.join({ name: "w", lease: 10_000 })
+      const [expired, left] = yield* store.enqueue([job({ tags: ["db"], expires: { in: 1 } }), job({ tags: ["db"] })])
+      yield* Effect.sleep(5)
+      yield* pg.withTransaction(Effect.gen(function*() {
+        yield* store.sweep
+        assert.deepStrictEqual((yield* store.list({ states: ["Dead"] })).map(({ id }) => id), [expired!.id])
+        const { jobs } = yield* other.turn(turn(worker)).pipe(Effect.timeout("5 seconds"))
+        assert.deepStrictEqual(jobs.map(({ id }) => id), [left!.id])
+      }))
     }).pipe(Effect.scoped))
 
   it.live("an end that is told once more keeps nobody from the job, which waits again", () =>

@@ -4,8 +4,9 @@
  * turn before, and holds for as long as nobody changes what can be in the way. What the worker has is written in one order: limits first, then lines,
  * so that while it is alone what has ended and what begins are added to that by their place in it.
  */
-import { freeing, keyName, named, taking } from "./PostgresClaim.ts"
+import { freeing, taking } from "./PostgresClaim.ts"
 import { lock } from "./PostgresEnqueue.ts"
+import { keyName, keyOf, named } from "./PostgresLimits.ts"
 
 export const likening = (s: string): string => `
 -- What these lines have in common, if they differ in nothing but their keys.
@@ -170,3 +171,14 @@ export const claimAlike = (s: string): string => `
           end if;
         end if;
       end;`
+
+/** What ended of the lines of the turn before, where nobody knows any more what they have in common. */
+export const restore = (s: string): string => `
+    if _alike_epoch is not null and _gone_lines is not null then
+      _lost := _lost || array(
+        select (v.line, _alike_queue, _alike_tags, case when v.name <> '' then ${
+  keyOf("v.name")
+} end, sum(g.w))::${s}.demand
+        from unnest(_gone_lines, _gone_weights) g(line, w) join unnest(_view_lines, _alike_names) v(line, name) on v.line = g.line group by v.line, v.name);
+    end if;
+    _gone_lines := null;`

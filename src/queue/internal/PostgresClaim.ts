@@ -54,16 +54,3 @@ export const claim = (s: string, found: string): string => `
       end if;
       get diagnostics _n = row_count;
       _got := _got + _n;`
-
-/** What jobs with a key are counted as by it, and the key of such a name. */
-export const keyName = (queue: string, key: string): string => `'k' || array[${queue}, ${key}]::text`
-export const keyOf = (name: string): string => `(substr(${name}, 2)::text[])[2]`
-
-/** Of demands, what they are counted against, by name. */
-export const named = (s: string, demands: string): string =>
-  `(
-          select 't' || l.tag as name, d.weight w from ${demands} d cross join unnest(d.tags) t(tag) join ${s}.tag_limit l on l.tag = t.tag
-          union all
-          select ${keyName("d.queue", "d.key")}, d.weight from ${demands} d
-            where d.key is not null and d.queue in (select q.name from ${s}.queue q where q.is_capped)
-        ) named`

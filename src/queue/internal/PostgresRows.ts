@@ -144,7 +144,7 @@ export const enqueued = (
 /** Of a turn that put jobs in first, what became of those: the last columns of its last row, or what was claimed, where that is all of them. */
 export const enqueuedWith = (rows: Rows): Rows => {
   const [ids, whats, details] = rows[rows.length - 1]!.slice(-3) as [ReadonlyArray<string> | null, Row, Row]
-  if (ids === null) return rows.slice(0, -1).sort((a, b) => a[16] - b[16]).map(([id]) => [id, "new", null])
+  if (ids === null) return rows.slice(0, -1).sort((a, b) => a[SEQ] - b[SEQ]).map(([id]) => [id, "new", null])
   return ids.map((id, i) => [id, whats[i], details[i]])
 }
 
@@ -203,34 +203,41 @@ export const turnParams = (
 
 // ─── what comes back
 
+/** Where the columns of a claimed job are, by which these are put in order, and where those begin that say how the turn was. */
+const [KEY, PRIORITY, RANK, SEQ, OF_TURN] = [6, 7, 15, 16, 17] as const
+
 /** What a turn has found, and seen on its way. `undefined`: the lease has ended. */
 export const turned = (rows: Rows, given: Set<string>): (Turned & Seen) | undefined => {
-  const last = rows[rows.length - 1]!
-  if (!last[20]) return undefined
-  const order = rows.slice(0, -1).sort((a, b) => a[7] - b[7] || a[15] - b[15] || a[16] - b[16])
-  for (const [id, , , , , , , , , , , , , , , , seq] of order) if (isSeq(id) && Number(id) !== seq) given.add(id)
-  const heads = ((last[23] ?? []) as ReadonlyArray<string>).map((line, i) => ({
+  const ofTurn = rows[rows.length - 1]!.slice(OF_TURN)
+  const [refused, cancelled, next, alive, looked, dueIn, lines, priorities, ranks, seqs, still] = ofTurn
+  const [epoch, queue, tags, weight, keys, names] = ofTurn.slice(11)
+  if (!alive) return undefined
+  const order = rows.slice(0, -1).sort((a, b) => a[PRIORITY] - b[PRIORITY] || a[RANK] - b[RANK] || a[SEQ] - b[SEQ])
+  for (const row of order) if (isSeq(row[0]) && Number(row[0]) !== row[SEQ]) given.add(row[0])
+  const heads = ((lines ?? []) as ReadonlyArray<string>).map((line, i) => ({
     line,
-    priority: last[24][i],
-    rank: last[25][i],
-    seq: last[26][i]
+    priority: priorities[i],
+    rank: ranks[i],
+    seq: seqs[i]
   }))
   return {
     jobs: order.map(claimed),
-    refused: last[17] ?? [],
-    cancelled: last[18] ?? [],
-    next: last[19] ?? undefined,
-    looked: last[21] ?? undefined,
-    dueIn: last[22] ?? undefined,
+    refused: refused ?? [],
+    cancelled: cancelled ?? [],
+    next: next ?? undefined,
+    looked: looked ?? undefined,
+    dueIn: dueIn ?? undefined,
     heads,
-    isStale: last[27] === false,
-    passed: last[27] ? order.map((row) => ({ key: row[6], priority: row[7], rank: row[15], seq: row[16] })) : undefined,
-    alike: last[28] === null ? undefined : {
-      epoch: last[28],
-      queue: last[29],
-      tags: last[30],
-      weight: last[31],
-      lines: new Map(heads.map(({ line }, i) => [line, { key: last[32][i], name: last[33][i] }]))
+    isStale: still === false,
+    passed: still
+      ? order.map((row) => ({ key: row[KEY], priority: row[PRIORITY], rank: row[RANK], seq: row[SEQ] }))
+      : undefined,
+    alike: epoch === null ? undefined : {
+      epoch,
+      queue,
+      tags,
+      weight,
+      lines: new Map(heads.map(({ line }, i) => [line, { key: keys[i], name: names[i] }]))
     }
   }
 }

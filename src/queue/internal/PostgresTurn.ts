@@ -1,12 +1,14 @@
 /**
- * How jobs are claimed and how their attempts end, as functions of the database: all that a turn does is one call.
+ * A worker's turn, as a function of the database: what has ended and what it claims, in one call.
  *
  * Two locks make limits exact. Every turn shares the first with the other turns, and whoever changes what may be in the way of jobs has it alone.
  * Who claims from lines with limits has the second: sees all that is active, and adds to it.
  */
-import { claimAlike, likening } from "./PostgresAlike.ts"
-import { claim, claiming, keyName, keyOf, named } from "./PostgresClaim.ts"
+import { claimAlike, likening, restore } from "./PostgresAlike.ts"
+import { claim, claiming } from "./PostgresClaim.ts"
+import { ending } from "./PostgresEnds.ts"
 import { lock } from "./PostgresEnqueue.ts"
+import { limiting } from "./PostgresLimits.ts"
 
 const fits =
   `(_tags is null or tags && _tags) and (_names is null or name = any(_names)) and (_from is null or priority >= _from) and (_to is null or priority <= _to)`
@@ -18,17 +20,6 @@ const free = (s: string): string =>
   `${s}.job f where f.state = 1 and f.line = _line
           and (f.priority, f.rank, f.seq) >= (_head_priority, _head_rank, _head_seq) and ${fits}
         order by f.line, f.priority, f.rank, f.seq limit _most for update skip locked`
-
-/** What ended of the lines of the turn before, where nobody knows any more what they have in common. */
-const restore = (s: string): string => `
-    if _alike_epoch is not null and _gone_lines is not null then
-      _lost := _lost || array(
-        select (v.line, _alike_queue, _alike_tags, case when v.name <> '' then ${
-  keyOf("v.name")
-} end, sum(g.w))::${s}.demand
-        from unnest(_gone_lines, _gone_weights) g(line, w) join unnest(_view_lines, _alike_names) v(line, name) on v.line = g.line group by v.line, v.name);
-    end if;
-    _gone_lines := null;`
 
 export const turnParams = `  _worker bigint, _turns double precision,
   _ok bigint[], _ok_id text[], _ok_token int[], _ok_result text[],
@@ -45,108 +36,11 @@ export const turnColumns =
   still boolean, alike_epoch int, alike_queue text, alike_tags text[], alike_weight double precision, alike_keys text[], alike_names text[]`
 
 export const turning = (s: string): string => `
+${ending(s)}
 create type ${s}.head as (
   line bigint, priority double precision, rank double precision, seq bigint,
   queue text, tags text[], key text, weight double precision, limited boolean, epoch int
 );
--- The slots of a tag (kind 0), one of its rates (1), its pause (2), the slots of a key in its queue (3). A weight costs its least with burst, times
--- per: rates count in credit, so that whole numbers stay whole.
-create type ${s}.resource as (
-  name text, kind int, free double precision, burst double precision, per double precision, count double precision
-);
--- What jobs of a line have, together.
-create type ${s}.demand as (line bigint, queue text, tags text[], key text, weight double precision);
--- A line to claim from: which resources it needs, by index, and how many of it can be had at most.
-create type ${s}.lane as (
-  line bigint, priority double precision, rank double precision, seq bigint, limited boolean, weight double precision,
-  needs int[], most bigint, is_open boolean
-);
-
--- A server that was away takes nobody's lease: it has to be up for as long as the lease lasts before it ends. (The WAL writer starts when recovery
--- is over.)
-create function ${s}.lease_end(_expires double precision, _lasts double precision) returns double precision language sql stable as $$
-  select greatest(_expires, floor(extract(epoch from greatest(pg_postmaster_start_time(),
-    (select max(backend_start) from pg_stat_activity where backend_type in ('checkpointer', 'walwriter')))) * 1000) + _lasts)
-$$;
-
--- Ends a job for good: with its reason, or its result.
-create function ${s}.bury(_job ${s}.job, _state int, _detail text, _now double precision, _keep double precision[]) returns void language plpgsql as $$
-begin
-  delete from ${s}.job where seq = _job.seq;
-  if _job.unique_key is not null then
-    delete from ${s}.taken t where t.key = _job.unique_key and t.job = _job.seq and t.kind < 3;
-  end if;
-  if _keep[_state - 2] > 0 then
-    insert into ${s}.ended(seq, priority, rank, due, enqueued, expires, claimed, ended, weight, token, attempt, crashes, max_crashes, state, once, name, queue, tags, key, payload, id, trace, errors, reason, result)
-      values (_job.seq, _job.priority, _job.rank, _job.due, _job.enqueued, _job.expires, _job.claimed, _now, _job.weight, _job.token, _job.attempt, _job.crashes, _job.max_crashes, _state, _job.once, _job.name, _job.queue, _job.tags, _job.key, _job.payload, _job.id, _job.trace, _job.errors,
-        case when _state > 3 then _detail end, case when _state = 3 then _detail end);
-  end if;
-end $$;
-
--- An attempt that is over, and not for good: waits again at its place, or when it is due. Cancelled meanwhile: that is its end.
-create function ${s}.put_back(_job ${s}.job, _after double precision, _now double precision, _keep double precision[]) returns void language plpgsql as $$
-begin
-  if _job.cancel then
-    perform ${s}.bury(_job, 5, null, _now, _keep);
-  else
-    update ${s}.job set state = case when _after > 0 then 0 else 1 end, worker = null, attempt = _job.attempt, crashes = _job.crashes,
-      errors = _job.errors, due = case when _after is null then due else _now + greatest(_after, 0) end,
-      -- The first key of its queue may have come meanwhile.
-      ranked = ranked or exists(select from ${s}.queue q where q.name = _job.queue and q.keyed) where seq = _job.seq;
-  end if;
-end $$;
-
-create function ${s}.give_back(_job ${s}.job, _now double precision, _keep double precision[]) returns void language plpgsql as $$
-begin
-  _job.attempt := _job.attempt - 1;
-  perform ${s}.put_back(_job, null, _now, _keep);
-end $$;
-
--- Ends leases and expired jobs, and lets wait what is due: in batches; says whether there was more.
-create function ${s}.tidy(_now double precision, _keep double precision[], _look boolean, out leases int, out changed boolean, out more boolean) language plpgsql as $$
-declare
-  w ${s}.worker;
-  j ${s}.job;
-  n int := 0;
-begin
-  leases := 0;
-  changed := false;
-  more := false;
-  for w in select * from ${s}.worker where expires <= _now and ${s}.lease_end(expires, lasts) <= _now order by id for update skip locked loop
-    leases := leases + 1;
-    for j in select * from ${s}.job where worker = w.id and state = 2 order by seq loop
-      changed := true;
-      if j.cancel then
-        perform ${s}.bury(j, 5, null, _now, _keep);
-        continue;
-      end if;
-      j.crashes := j.crashes + case when j.once then 0 else 1 end;
-      j.errors := (j.errors || json_build_object('attempt', j.attempt, 'at', _now, 'reason', case when j.once then 'Lost' else 'Crashed' end,
-        'message', 'the lease of worker ' || w.id || ' (' || w.name || ') ended')::text)[greatest(1, cardinality(j.errors) - 98):];
-      if j.once then
-        perform ${s}.bury(j, 4, 'Lost', _now, _keep);
-      elsif j.crashes >= j.max_crashes then
-        perform ${s}.bury(j, 4, 'Crashed', _now, _keep);
-      else
-        perform ${s}.put_back(j, null, _now, _keep);
-      end if;
-    end loop;
-    delete from ${s}.worker where id = w.id;
-    delete from ${s}.holding where worker = w.id;
-  end loop;
-  if not _look and leases = 0 then return; end if;
-  perform pg_advisory_xact_lock_shared(${lock(s)}, 3);
-  for j in select * from ${s}.job where state < 2 and attempt = 0 and expires is not null and expires <= _now order by expires limit 1000 for update skip locked loop
-    perform ${s}.bury(j, 4, 'Expired', _now, _keep);
-    n := n + 1;
-  end loop;
-  more := n = 1000;
-  if exists(select from ${s}.job where state = 0 and due <= _now) then
-    n := ${s}.promote(_now);
-    changed := changed or n > 0;
-    more := more or n = 1000;
-  end if;
-end $$;
 
 -- The first job of each line that has any: of all lines, or of those in view, from where they are known to begin. (Much here is in PL/pgSQL, as
 -- what is in SQL is planned anew in every transaction before PostgreSQL 18.)
@@ -190,100 +84,7 @@ begin
   return n;
 end $$;
 
-create function ${s}.credit_of(_rate jsonb, _credit double precision, _at double precision, _now double precision)
-returns double precision language sql immutable as $$
-  select coalesce(
-    least((_rate->>'burst')::float8 * (_rate->>'per')::float8, _credit + greatest(0, _now - _at) * (_rate->>'count')::float8),
-    (_rate->>'burst')::float8 * (_rate->>'per')::float8)
-$$;
-
--- What a worker has under limits, by the name of what it is of: changed with each of its turns, and gone with its lease.
-create function ${s}.hold(_worker bigint, _lost ${s}.demand[], _gained ${s}.demand[]) returns void language plpgsql as $$
-declare
-  h ${s}.holding;
-begin
-  select * into h from ${s}.holding x where x.worker = _worker order by x.n desc limit 1;
-  insert into ${s}.holding(worker, names, weights)
-    select _worker, coalesce(array_agg(name), '{}'), coalesce(array_agg(w), '{}') from (
-      select name, sum(w) w from (
-        select name, w from unnest(h.names, h.weights) u(name, w)
-        union all select name, -w from ${named(s, "unnest(_lost)")}
-        union all select name, w from ${named(s, "unnest(_gained)")}
-      ) u group by name having sum(w) > 0
-    ) u;
-  delete from ${s}.holding x where x.worker = _worker and x.n = h.n;
-end $$;
-
--- What may be in the way of these lines, and what it has left when all but what was just lost is held: under the second lock that is exact.
-create function ${s}.resources(_heads ${s}.head[], _lost ${s}.demand[], _now double precision) returns ${s}.resource[] language plpgsql stable as $$
-begin return (
-  with h as materialized (select * from unnest(_heads) where limited),
-  used as materialized (
-    select name, sum(w) w from (
-      select u.name, u.w from ${s}.worker x
-        cross join lateral (select names, weights from ${s}.holding h where h.worker = x.id order by h.n desc limit 1) h
-        cross join unnest(h.names, h.weights) u(name, w)
-      union all select name, -w from ${named(s, "unnest(_lost)")}
-    ) u group by name
-  ),
-  l as (
-    select l.*, coalesce(used.w, 0) used, b.credit, b.at
-    from (select distinct t.tag from h cross join unnest(h.tags) t(tag)) t
-      join ${s}.tag_limit l on l.tag = t.tag left join used on used.name = 't' || l.tag
-      left join lateral (select credit, at from ${s}.bucket b where b.tag = l.tag order by n desc limit 1) b on true
-  )
-  select array_agg((name, kind, free, burst, per, count)::${s}.resource order by kind, name, i) from (
-    select tag as name, 0 kind, "limit" - used free, 'infinity'::float8 burst, 1::float8 per, null::float8 count, 0 i
-      from l where enabled and "limit" is not null
-    union all
-    select tag, 1, ${s}.credit_of(r, credit[i], at, _now), (r->>'burst')::float8, (r->>'per')::float8, (r->>'count')::float8, i
-      from l cross join jsonb_array_elements(rates) with ordinality e(r, i) where enabled
-    union all
-    select tag, 2, '-infinity', 'infinity', 1, null, 0 from l where paused_until > _now
-    union all
-    select array[k.queue, k.key]::text, 3, q.key_limit - coalesce(used.w, 0), 'infinity', 1, null, 0
-      from (select distinct queue, key from h where key is not null) k
-        join ${s}.queue q on q.name = k.queue and q.is_capped and q.key_limit is not null
-        left join used on used.name = ${keyName("k.queue", "k.key")}
-  ) x
-); end $$;
-
--- In the order of their heads.
-create function ${s}.lanes(_heads ${s}.head[], _resources ${s}.resource[]) returns ${s}.lane[] language plpgsql immutable set enable_nestloop = off as $$
-begin return (
-  with h as materialized (select * from unnest(_heads) with ordinality),
-  x as materialized (select *, ordinality::int i from unnest(_resources) with ordinality),
-  n as materialized (
-    select d.line, array_agg(x.i) needs, floor(min(case when x.kind in (0, 3) then x.free / d.weight end))::bigint most,
-      bool_and(x.free >= least(d.weight, x.burst) * x.per) is_open
-    from (
-      select h.line, h.weight, t.tag as name, false of_key from h cross join unnest(h.tags) t(tag) where h.limited
-      union all
-      select h.line, h.weight, array[h.queue, h.key]::text, true from h where h.limited and h.key is not null
-    ) d join x on x.name = d.name and (x.kind = 3) = d.of_key
-    group by d.line
-  )
-  select array_agg((h.line, h.priority, h.rank, h.seq, h.limited, h.weight, coalesce(n.needs, '{}'), n.most, coalesce(n.is_open, true))::${s}.lane
-    order by h.ordinality)
-  from h left join n on n.line = h.line
-); end $$;
-
--- In how many milliseconds rates let something of these lines start.
-create function ${s}.ready_in(_lanes ${s}.lane[], _resources ${s}.resource[], _free double precision[])
-returns double precision language plpgsql immutable set enable_nestloop = off as $$
-begin return (
-  select min(ready) from (
-    select max(case when x.kind = 1 then ceil((least(l.weight, x.burst) * x.per - x.free) / x.count) else 0 end) ready,
-      bool_or(x.kind <> 1 and x.free < l.weight) stuck
-    from unnest(_lanes) l cross join unnest(l.needs) n(i)
-      join (select r.kind, r.burst, r.per, r.count, f.free, r.i
-        from (select *, ordinality i from unnest(_resources) with ordinality) r
-          join (select free, i from unnest(_free) with ordinality f(free, i)) f on f.i = r.i) x on x.i = n.i
-    group by l.line
-  ) t where not stuck and ready > 0
-); end $$;
-
-${claiming(s)}${likening(s)}
+${limiting(s)}${claiming(s)}${likening(s)}
 create function ${s}.turn(
 ${turnParams}
 ) returns table(
