@@ -321,7 +321,10 @@ const makeService = (core: Core): Scheduler["Service"] => ({
       Effect.suspend(() => {
         let run: Run<any, any> | undefined
         const joined = Effect.withFiber((fiber) =>
-          core.fork(fiber, effect, options, true, (submitted) => joinOwned(fiber.context, run = submitted))
+          core.fork(fiber, effect, options, true, (submitted) => {
+            core.startSoon()
+            return joinOwned(fiber.context, run = submitted)
+          })
         )
         // Around the submission: who is interrupted in the instant after it takes the run along, too.
         return Effect.onExitPrimitive(joined, () =>

@@ -282,6 +282,37 @@ describe("law 4: no waiting is polled", () => {
       }).pipe(Effect.provide(layer)))
   }
 
+  it("what is waited for starts before the event loop's next turn, though not before the wait begins", async () => {
+    const told: Array<string> = []
+    const tell = (what: string) => Effect.sync(() => void told.push(what))
+    const program = Effect.gen(function*() {
+      const context = yield* Effect.context<Scheduler.Scheduler>()
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      const next = Effect.runFork(Effect.andThen(turn, tell("turn")))
+      const run = Effect.runForkWith(context)(Task.make("body", tell("body")))
+      yield* tell("submitted")
+      yield* Fiber.joinAll([next, run])
+    })
+    await Effect.runPromise(Effect.provide(program, pool(1)))
+    assert.deepStrictEqual(told, ["submitted", "body", "turn"])
+  })
+
+  it.live("one waited for after the other, they let the event loop in", () =>
+    Effect.gen(function*() {
+      let runs = 0
+      const soon = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
+      const counted = Effect.andThen(Task.make("soon", soon), Effect.sync(() => void runs++))
+      const endless = Effect.forever(counted, { disableYield: true })
+      const fiber = yield* Effect.forkChild(endless)
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      for (let turns = 1; turns <= 100; turns++) {
+        yield* turn
+        assert.isAtMost(runs, 20 * turns)
+      }
+      assert.isAbove(runs, 400)
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(pool(1))))
+
   it.effect("the slot of a plain effect passes to a run in the same instant, and back", () =>
     Effect.gen(function*() {
       const starts: Array<number> = []
