@@ -7,6 +7,7 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -181,37 +182,48 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
       (jobs) => Effect.fail(new Job.UnknownJobError({ job, known: jobs.map(({ name }) => name) }))
     )
 
+  /** Of most runs what is asked for is the same as of the last one of the job. */
+  const usual = (job: Job.AnyJob, found: F): AnyTask => {
+    let last = lasts.get(job)
+    if (last?.found !== found) {
+      last = { found, task: Task.make(job.name, Effect.void, demandOf(job, found, noOptions)) }
+      lasts.set(job, last)
+    }
+    return last.task
+  }
+  const lasts = new WeakMap<Job.AnyJob, { readonly found: F; readonly task: AnyTask }>()
+
   /** Of a run that is shared, who listens is the affair of `shared`. */
   const taskOf = (prepared: Prepared<F>, shared: Shared | undefined, freshId?: string): AnyTask => {
     const { byName, found, given, job, name } = prepared
-    const { limit, retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
+    const { retryCrashes, timeout = byName ? found.timeout : undefined } = job.options
     const retry = prepared.attempt === undefined ? job.options.retry : undefined
-    const { id = freshId, onProgress, refusable, ...asked } = given
-    const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
     const decode = byName ? new Undecoded(job, found, retry !== undefined) : undefined
-    const alone = attempt(prepared, shared === undefined ? onProgress : shared.progressed, decode, shared)
-    const body = prepared.around === undefined ? alone : prepared.around(alone)
+    const { onProgress } = given
     const mayRetryCrashes = retry !== undefined && retryCrashes === true
-    const demand: Scheduler.ForkOptions = {
-      ...merged,
-      limit: limit ?? merged.limit,
-      id,
-      refusable,
+    const heard = shared === undefined ? onProgress : shared.progressed
+    const alone = attempt(prepared, heard, decode, shared, !mayRetryCrashes)
+    const isUsual = given === noOptions && prepared.attempt === undefined && freshId === undefined
+    const empty = isUsual ? usual(job, found) : Task.make(name, Effect.void, {
+      ...demandOf(job, found, given),
+      id: given.id ?? freshId,
+      refusable: given.refusable,
       attempt: prepared.attempt
-    }
-    let task: AnyTask = Task.make(name, mayRetryCrashes ? body : dieOfCrash(body), demand)
+    } as Scheduler.ForkOptions)
+    let task = changed(empty, () => prepared.around === undefined ? alone : prepared.around(alone))
     if (timeout !== undefined) task = Task.withTimeout(timeout)(task)
     if (retry !== undefined) task = Task.withRetry(retry as Schedule.Schedule<unknown, unknown>)(task)
     if (mayRetryCrashes) task = changed(task, dieOfCrash)
     return decode === undefined || retry === undefined ? task : changed(task, decode.encoded)
   }
 
-  /** Runs one attempt and decodes its end. */
+  /** Runs one attempt and decodes its end. `dies`: of what crashed, which is an error only where it is retried. */
   const attempt = (
     { encoded, found, job, name }: Prepared<F>,
     onProgress: OnProgress | undefined,
     undecoded: Undecoded | undefined,
-    shared: Shared | undefined
+    shared: Shared | undefined,
+    dies: boolean
   ): Effect.Effect<unknown, unknown> =>
     Effect.withFiber((fiber) => {
       const context = fiber.context as Context.Context<any>
@@ -219,41 +231,44 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
       shared?.began(run)
       const progress = onProgress === undefined ? undefined : new Progress(onProgress)
       const report = progress === undefined ? unheard : progress.report
-      const performed = options.perform({ ...encoded, job: name, found, run, onProgress: report })
-      const decoded = Effect.flatMap(
-        progress === undefined ? performed : Effect.onExitPrimitive(performed, progress.end),
-        undecoded === undefined ? (reply) => Job.decodeReply(job, reply) : undecoded.decode
-      )
-      return providing(Job.JobRunner, self, decoded)
+      const { payload, transfer } = encoded
+      const performed = options.perform({ job: name, found, payload, transfer, run, onProgress: report })
+      const decode = undecoded === undefined ? (reply: Job.Reply) => Job.decodeReply(job, reply) : undecoded.decode
+      const ended = progress === undefined ? performed : Effect.onExitPrimitive(performed, progress.end)
+      const decoded = !dies ? Effect.flatMap(ended, decode) : Effect.matchCauseEffect(ended, {
+        onSuccess: (reply) => reply._tag === "Success" ? decode(reply) : dieOfCrash(decode(reply)),
+        onFailure: (cause) => dieOfCrash(Effect.failCause(cause))
+      })
+      return isAt(context, Job.JobRunner, self) ? decoded : Effect.provideService(decoded, Job.JobRunner, self)
     })
 
   /** Runs that are asked for in one place have one context: what is derived from that is derived once. */
-  const onScheduler = <A, E>(effect: Effect.Effect<A, E, Scheduler.Scheduler>): Effect.Effect<A, E> =>
-    Effect.withFiber(({ context }) => {
-      if (isAt(context, Scheduler.Scheduler, scheduler)) return effect as Effect.Effect<A, E>
-      if (context !== asking) {
-        asking = context
-        onIt = Context.add(context, Scheduler.Scheduler, scheduler)
-      }
-      return Effect.setContext(effect, onIt)
-    })
+  const onScheduler = <A, E>(
+    { context }: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<A, E, Scheduler.Scheduler>
+  ): Effect.Effect<A, E> => {
+    if (isAt(context, Scheduler.Scheduler, scheduler)) return effect as Effect.Effect<A, E>
+    if (context !== asking) {
+      asking = context
+      onIt = Context.add(context, Scheduler.Scheduler, scheduler)
+    }
+    return Effect.setContext(effect, onIt)
+  }
   let asking: Context.Context<never> | undefined
   let onIt: Context.Context<Scheduler.Scheduler>
 
   /** Who listens does so where the request was made: not as the run, whose own progress it is. */
-  const asked = (request: Job.Request): Effect.Effect<Prepared<F>, Job.SubmitError> =>
-    Effect.withFiber((fiber) => {
-      const onProgress = request.options?.onProgress
-      if (onProgress === undefined) return prepare(request)
-      const { context } = fiber
-      const heard = (progress: unknown) => Effect.setContext(Effect.suspend(() => onProgress(progress)), context)
-      return prepare({ ...request, options: { ...request.options, onProgress: heard } })
-    })
+  const asked = (request: Job.Request, context: Context.Context<never>): Job.Request => {
+    const onProgress = request.options?.onProgress
+    if (onProgress === undefined) return request
+    const heard = (progress: unknown) => Effect.setContext(Effect.suspend(() => onProgress(progress)), context)
+    return { ...request, options: { ...request.options, onProgress: heard } }
+  }
 
   const beginning = (prepared: Prepared<F>): Beginning => {
     const id = prepared.given.id ?? `${options.id}-${++ids}`
     return {
-      submit: (shared) => onScheduler(Task.fork(taskOf(prepared, shared, id))),
+      submit: (shared) => Effect.withFiber((fiber) => onScheduler(fiber, Task.fork(taskOf(prepared, shared, id)))),
       find: Effect.map(scheduler.runs, (runs) => runs.find((run) => run.id === id))
     }
   }
@@ -262,20 +277,36 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
     id: options.id,
     jobs: options.jobs,
     fork: (request) =>
-      Effect.flatMap(asked(request), (prepared) =>
-        prepared.key === undefined
-          ? onScheduler(Task.fork(taskOf(prepared, undefined)))
-          : shared.fork(prepared.key, beginning(prepared), prepared.given.onProgress)),
+      Effect.withFiber((fiber) =>
+        Effect.flatMapEager(prepare(asked(request, fiber.context)), (prepared) =>
+          prepared.key === undefined
+            ? onScheduler(fiber, Task.fork(taskOf(prepared, undefined)))
+            : shared.fork(prepared.key, beginning(prepared), prepared.given.onProgress))
+      ),
     execute: (request) =>
-      Effect.flatMap(asked(request), (prepared): Effect.Effect<unknown, unknown> =>
-        prepared.key === undefined
-          ? onScheduler(taskOf(prepared, undefined))
-          : shared.execute(prepared.key, beginning(prepared), prepared.given.onProgress))
+      Effect.withFiber((fiber) =>
+        Effect.flatMapEager(
+          prepare(asked(request, fiber.context)),
+          (prepared): Effect.Effect<unknown, unknown> =>
+            prepared.key === undefined
+              ? onScheduler(fiber, taskOf(prepared, undefined))
+              : shared.execute(prepared.key, beginning(prepared), prepared.given.onProgress)
+        )
+      )
   }
   return self
 }
 
 type AnyTask = Task.Task<unknown, unknown>
+
+const demandOf = (
+  job: Job.AnyJob,
+  found: Found,
+  { id, onProgress, refusable, ...asked }: Job.ExecuteOptions
+): Task.Options => {
+  const merged: Task.Options = Job.mergeDemands(job.demand, found.demand, asked)
+  return { ...merged, limit: job.options.limit ?? merged.limit }
+}
 
 /** A request with which nothing is wrong. */
 interface Prepared<F> {

@@ -99,8 +99,10 @@ export class Codec {
 
   decodeReply(reply: Reply): Effect.Effect<unknown, unknown> {
     switch (reply._tag) {
-      case "Success":
-        return Effect.orDie(this.decodeSuccess(reply.value))
+      case "Success": {
+        const decoded = this.decodeSuccess(reply.value)
+        return Exit.isExit(decoded) && Exit.isSuccess(decoded) ? decoded : Effect.orDie(decoded)
+      }
       case "Failure":
         return Effect.flatMap(Effect.orDie(this.decodeCause(reply.cause)), Effect.failCause)
       case "Aborted":

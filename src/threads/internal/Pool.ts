@@ -6,7 +6,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type { JobCrashedError, JobInfo, Reply } from "../../Job.ts"
 import type * as JobRunner from "../../JobRunner.ts"
 import { Call } from "./Call.ts"
@@ -102,13 +102,11 @@ export class Pool {
 
   /** Runs one attempt on a host. Interrupted, it returns when nothing of it runs any more. */
   perform(call: JobRunner.Call): Effect.Effect<Reply, JobCrashedError> {
-    return Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) =>
-      Effect.callback<Reply, JobCrashedError>((resume) => {
-        const it = new Call(this, ++this.calls, call, fiber, resume)
-        this.begin(it)
-        return Effect.callback<void>((done) => it.interrupt(() => done(Effect.void)))
-      })
-    )
+    return Effect.callback<Reply, JobCrashedError>((resume) => {
+      const it = new Call(this, ++this.calls, call, Fiber.getCurrent()!, resume)
+      this.begin(it)
+      return Effect.callback<void>((done) => it.interrupt(() => done(Effect.void)))
+    })
   }
 
   private begin(call: Call): void {
