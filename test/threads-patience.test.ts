@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { afterAll, vi } from "vitest"
-import { Patience } from "../src/threads/internal/Bell.ts"
+import { Patience } from "../src/threads/internal/Patience.ts"
 
 let now = 0
 const clock = vi.spyOn(performance, "now").mockImplementation(() => now)

@@ -6,19 +6,6 @@
 // The global one is looked up by a getter, each time.
 import { performance } from "node:perf_hooks"
 
-/** Counts what was posted to the host, and to the runner. */
-export type Bell = Int32Array<SharedArrayBuffer>
-
-export const TO_HOST = 0
-export const TO_RUNNER = 1
-
-export const makeBell = (): Bell => new Int32Array(new SharedArrayBuffer(8))
-
-export const ring = (bell: Bell, to: number): void => {
-  Atomics.add(bell, to, 1)
-  Atomics.notify(bell, to)
-}
-
 /** How long a wait is spent awake: more than it takes to wake the other side, or two that sleep would never begin to be awake together. */
 const AWAKE_MILLIS = 0.1
 /** So many waits are slept through at most, which is what waking in vain may cost: 1 to 2 µs a wait. */

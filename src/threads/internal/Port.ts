@@ -1,7 +1,8 @@
 /** How a host talks to its runner, seen from inside. */
 import { performance } from "node:perf_hooks"
-import { type MessagePort, receiveMessageOnPort, type TransferListItem, workerData } from "node:worker_threads"
-import { type Bell, Patience, TO_HOST, TO_RUNNER } from "./Bell.ts"
+import { type MessagePort, workerData } from "node:worker_threads"
+import { Link, type Memory } from "./Link.ts"
+import { Patience } from "./Patience.ts"
 import type { FromHost, ToHost } from "./Wire.ts"
 
 export interface Port {
@@ -23,7 +24,7 @@ interface Given {
   readonly name: string
   readonly data: unknown
   readonly port: MessagePort
-  readonly bell: Bell
+  readonly memory: Memory
 }
 
 /** What tells our threads from those of others. */
@@ -33,17 +34,15 @@ export const marked = (given: Given): Readonly<Record<string, Given>> => ({ [Mar
 export const threadPort = (): Port | undefined => {
   const given: Given | undefined = typeof workerData === "object" && workerData !== null ? workerData[Mark] : undefined
   if (given === undefined) return undefined
-  const { bell, data, name, port } = given
+  const { data, memory, name, port } = given
+  const link = new Link<FromHost, ToHost>(port, memory, "host")
   return {
     name,
     data,
-    post: (message, transfer) => {
-      port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
-      Atomics.add(bell, TO_RUNNER, 1)
-    },
+    post: (message, transfer) => link.post(message, transfer),
     onMessage: (listener, isIdle) => {
-      const ear = new Ear(port, bell, listener, isIdle)
-      port.on("message", (message: ToHost) => ear.heard(message))
+      const ear = new Ear(link, listener, isIdle)
+      port.on("message", (message: ToHost | null) => ear.heard(message))
     },
     close: () => port.close()
   }
@@ -57,47 +56,44 @@ const LINGER_MILLIS = 1
 const TURN_MILLIS = 10
 
 class Ear {
-  private readonly port: MessagePort
-  private readonly bell: Bell
+  private readonly link: Link<FromHost, ToHost>
   private readonly listener: (message: ToHost) => void
   private readonly isIdle: () => boolean
   private readonly patience = new Patience()
-  /** How many messages; as many as the bell was rung, there is none to receive. */
-  private count = 0
 
-  constructor(port: MessagePort, bell: Bell, listener: (message: ToHost) => void, isIdle: () => boolean) {
-    this.port = port
-    this.bell = bell
+  constructor(link: Link<FromHost, ToHost>, listener: (message: ToHost) => void, isIdle: () => boolean) {
+    this.link = link
     this.listener = listener
     this.isIdle = isIdle
   }
 
   /** From the event loop, which is left out while one message follows the other. */
-  heard(message: ToHost): void {
-    this.pass(message)
+  heard(message: ToHost | null): void {
+    const { link } = this
+    link.heard(message, this.listener)
     const until = performance.now() + TURN_MILLIS
-    while (this.isIdle() && this.rang()) {
-      const received = receiveMessageOnPort(this.port)
-      if (received === undefined) return
-      this.pass(received.message)
-      if (performance.now() >= until) return
-    }
+    link.look()
+    while (this.isIdle() && this.rang() && this.receive() && performance.now() < until);
+    link.rest()
+    for (let { unheard } = link; unheard > 0 && this.receive(); unheard--);
+  }
+
+  private receive(): boolean {
+    const next = this.link.receive()
+    if (next !== undefined) this.listener(next.message)
+    return next !== undefined
   }
 
   private rang(): boolean {
     if (this.patience.begin()) {
       do {
-        if (Atomics.load(this.bell, TO_HOST) !== this.count) {
+        if (this.link.unheard !== 0) {
           this.patience.came()
           return true
         }
       } while (this.patience.lasts())
     }
-    return Atomics.wait(this.bell, TO_HOST, this.count, LINGER_MILLIS) !== "timed-out"
-  }
-
-  private pass(message: ToHost): void {
-    this.count = (this.count + 1) | 0
-    this.listener(message)
+    this.link.sleep(LINGER_MILLIS)
+    return this.link.unheard !== 0
   }
 }

@@ -2,18 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import {
-  MessageChannel,
-  type MessagePort,
-  receiveMessageOnPort,
-  type ResourceLimits,
-  type TransferListItem,
-  Worker
-} from "node:worker_threads"
-import { type Bell, makeBell, Patience, ring, TO_HOST, TO_RUNNER } from "./Bell.ts"
+import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from "node:worker_threads"
 import type { Carrier, Gone, Start } from "./Carrier.ts"
+import { Link, makeMemory } from "./Link.ts"
+import { Patience } from "./Patience.ts"
 import { marked } from "./Port.ts"
-import type { FromHost } from "./Wire.ts"
+import type { FromHost, ToHost } from "./Wire.ts"
 
 export interface ThreadOptions {
   readonly entry: URL
@@ -32,11 +26,11 @@ export const nameOf = (entry: URL): string => entry.protocol === "file:" ? fileU
 export const startThread = (options: ThreadOptions): Start => ({ name, onGone, onMessage }) =>
   Effect.sync((): Carrier => {
     const { port1: port, port2 } = new MessageChannel()
-    const bell = makeBell()
+    const memory = makeMemory()
     const worker = opened(port, () =>
       new Worker(options.entry, {
         name,
-        workerData: marked({ name, data: options.data, port: port2, bell }),
+        workerData: marked({ name, data: options.data, port: port2, memory }),
         transferList: [port2],
         ...(options.env === undefined ? {} : { env: options.env as NodeJS.ProcessEnv }),
         ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits })
@@ -45,7 +39,8 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     let error: unknown
     let gone = false
     const ended = new Set<() => void>()
-    const ear = new Ear(port, bell, onMessage, (unreadable) => {
+    const link = new Link<ToHost, FromHost>(port, memory, "runner")
+    const ear = new Ear(port, link, onMessage, (unreadable) => {
       error = unreadable
       void worker.terminate()
     })
@@ -64,8 +59,7 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     return {
       name,
       post: (message, transfer) => {
-        port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
-        ring(bell, TO_HOST)
+        link.post(message, transfer)
         ear.listen()
       },
       hold: (held) => held ? worker.ref() : worker.unref(),
@@ -81,8 +75,7 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
 
 /** Hears what a thread says: from the event loop and, while an answer may come soon, by looking for it in each of its turns. */
 class Ear {
-  private readonly port: MessagePort
-  private readonly bell: Bell
+  private readonly link: Link<ToHost, FromHost>
   private readonly onMessage: (message: FromHost) => void
   private readonly onUnreadable: (error: unknown) => void
   private readonly patience = new Patience()
@@ -93,15 +86,14 @@ class Ear {
 
   constructor(
     port: MessagePort,
-    bell: Bell,
+    link: Link<ToHost, FromHost>,
     onMessage: (message: FromHost) => void,
     onUnreadable: (error: unknown) => void
   ) {
-    this.port = port
-    this.bell = bell
+    this.link = link
     this.onMessage = onMessage
     this.onUnreadable = onUnreadable
-    port.on("message", (message: FromHost) => this.heard(message))
+    port.on("message", (message: FromHost | null) => link.heard(message, this.heard))
     port.on("messageerror", onUnreadable)
   }
 
@@ -111,29 +103,34 @@ class Ear {
     this.before = this.count
     if (this.isLooking) return
     this.isLooking = true
+    this.link.look()
     setImmediate(this.look)
   }
 
   drain(): void {
-    for (let next = this.receive(); next !== undefined; next = this.receive()) this.heard(next.message)
+    while (this.receive());
   }
 
-  private receive(): { readonly message: FromHost } | undefined {
+  private receive(): boolean {
     try {
-      return receiveMessageOnPort(this.port)
+      const next = this.link.receive()
+      if (next !== undefined) this.heard(next.message)
+      return next !== undefined
     } catch (error) {
       this.onUnreadable(error)
-      return undefined
+      return false
     }
   }
 
   private readonly look = (): void => {
-    if (Atomics.load(this.bell, TO_RUNNER) !== this.count) this.drain()
-    if (this.count === this.before && this.patience.lasts()) setImmediate(this.look)
-    else this.isLooking = false
+    if (this.link.unheard !== 0) this.drain()
+    if (this.count === this.before && this.patience.lasts()) return void setImmediate(this.look)
+    this.isLooking = false
+    this.link.rest()
+    for (let { unheard } = this.link; unheard > 0 && this.receive(); unheard--);
   }
 
-  private heard(message: FromHost): void {
+  private readonly heard = (message: FromHost): void => {
     if (this.isLooking && this.count === this.before) this.patience.came()
     this.count = (this.count + 1) | 0
     this.onMessage(message)
