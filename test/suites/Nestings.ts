@@ -183,11 +183,14 @@ const program = (nesting: Nesting, planned: Plan, watch: Watch): Effect.Effect<R
     const task = (one: NodePlan, ambient: number): Effect.Effect<number, never, Env> => {
       const { node, regions, run } = one
       /** Running in so many of its regions; else waiting, with so many asked for. */
+      let isAway = false
       const running = (entered: number) => {
+        isAway = false
         watch.set(run, () => true, true)
         regions.forEach((region, j) => watch.set(region, () => j < entered, j < entered))
       }
       const waiting = (entered: number, asked: number) => {
+        isAway = true
         watch.set(run, (keptFrom) => keptFrom <= asked, false)
         regions.forEach((region, j) => watch.set(region, () => j < entered, false))
       }
@@ -231,11 +234,12 @@ const program = (nesting: Nesting, planned: Plan, watch: Watch): Effect.Effect<R
           running(j + 1)
           return body
         })
-        // What is interrupted while it waits does not take back what it lent.
+        // What is interrupted while it waits does not take back what it lent, nor keeps what it kept for a region that has ended.
         const exited = (exit: Exit.Exit<unknown>) =>
           Effect.sync(() => {
             if (Exit.isSuccess(exit)) return running(j)
             for (const region of regions.slice(j)) watch.set(region, () => false, false)
+            if (isAway) watch.set(run, (keptFrom) => keptFrom <= j, false)
           })
         const region = Concurrency.withSlot(asked)(Effect.onExit(entered, exited))
         inner = Effect.suspend(() => {
