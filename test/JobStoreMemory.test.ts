@@ -424,7 +424,7 @@ const life = (cancelAt: number, stopAt: number) =>
     const handler = Brief.toLayer(() =>
       Effect.gen(function*() {
         begun++
-        yield* turns(5)
+        yield* turns(8)
         done++
       })
     )
