@@ -112,14 +112,15 @@ class Ear {
   }
 
   private receive(): boolean {
+    let next: { readonly message: FromHost } | undefined
     try {
-      const next = this.link.receive()
-      if (next !== undefined) this.heard(next.message)
-      return next !== undefined
+      next = this.link.receive()
     } catch (error) {
       this.onUnreadable(error)
-      return false
     }
+    if (next === undefined) return false
+    this.heard(next.message)
+    return true
   }
 
   private readonly look = (): void => {
