@@ -13,11 +13,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Option from "effect/Option"
 import { TestClock } from "effect/testing"
 import { Concurrency, Scheduler, Task, TaskRun } from "../src/index.ts"
 import * as Gauge from "./suites/Gauge.ts"
-import { elapsed, quiet } from "./suites/Quiet.ts"
+import { elapsed, quiet, turns } from "./suites/Quiet.ts"
 import { active, held, tagOf, usage } from "./suites/Reading.ts"
 import * as Refusal from "./suites/Refusal.ts"
 import * as Runner from "./suites/Runner.ts"
@@ -296,6 +297,22 @@ describe("law 4: no waiting is polled", () => {
     await Effect.runPromise(Effect.provide(program, pool(1)))
     assert.deepStrictEqual(told, ["submitted", "body", "turn"])
   })
+
+  it("Effect.runSync of a task ends at once, also right after another run was waited for", async () => {
+    const runtime = ManagedRuntime.make(pool(1))
+    const task = Task.make("sync", Effect.succeed(1))
+    await runtime.runPromise(task)
+    assert.strictEqual(runtime.runSync(task), 1)
+    await runtime.dispose()
+  })
+
+  it.effect("a test clock waits for what a run does before it goes on", () =>
+    Effect.gen(function*() {
+      const busy = Effect.andThen(turns(50), Effect.sleep("500 millis"))
+      const fiber = yield* Effect.forkChild(Effect.andThen(Effect.sleep("1 second"), Task.make("busy", busy)))
+      yield* TestClock.adjust("2 seconds")
+      assert.isDefined(fiber.pollUnsafe())
+    }).pipe(Effect.provide(pool(1))))
 
   it.live("one waited for after the other, they let the event loop in", () =>
     Effect.gen(function*() {

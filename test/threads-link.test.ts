@@ -139,6 +139,26 @@ describe("a link of two threads", () => {
     close()
   })
 
+  it("what is put in the box after that was looked into is not overtaken by what is posted then", () => {
+    const { close, host, runner } = open()
+    host.link.look()
+    const { load } = Atomics as { load: (of: Int32Array, at: number) => number }
+    const spy = vi.spyOn(Atomics as { load: typeof load }, "load").mockImplementation((of, at) => {
+      const was = load(of, at)
+      if (at === 1) {
+        spy.mockRestore()
+        runner.link.post([1], [])
+        runner.link.post({ _tag: "Pong" }, [])
+      }
+      return was
+    })
+    assert.isUndefined(host.link.receive())
+    assert.deepStrictEqual(host.link.receive(), { message: [1] })
+    assert.deepStrictEqual(host.link.receive(), { message: { _tag: "Pong" } })
+    assert.strictEqual(host.link.unheard, 0)
+    close()
+  })
+
   it("another thread that sleeps is woken at once", async () => {
     const { port1, port2 } = new MessageChannel()
     const memory = makeMemory()

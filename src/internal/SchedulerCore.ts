@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
-import { Scheduler as RuntimeScheduler, type SchedulerDispatcher } from "effect/Scheduler"
+import { MixedScheduler, Scheduler as RuntimeScheduler, type SchedulerDispatcher } from "effect/Scheduler"
 import * as Concurrency from "../Concurrency.ts"
 import { InvalidOptionError } from "../InvalidOptionError.ts"
 import type { Dependencies, ForkOptions, LayerOptions, Stats, Why } from "../Scheduler.ts"
@@ -402,9 +402,11 @@ export class Core {
   launch(run: Run<any, any>): void {
     if (this.inline) return run.rarely.onInline!()
     this.starting.push(run)
-    if (this.running || this.scheduled || this.settling > 0) return
-    this.scheduled = true
+    if (this.running || this.settling > 0) return
     const current = Fiber.getCurrent()
+    // A turn that comes later is of no use to one that must end in this one.
+    if (this.scheduled && current?.cache.scheduler.executionMode !== "sync") return
+    this.scheduled = true
     const dispatcher = current !== undefined
       ? current.currentDispatcher
       : this.dispatcher ??= Context.get(run.origin.context, RuntimeScheduler).makeDispatcher()
@@ -417,9 +419,13 @@ export class Core {
     this.startNow()
   }
 
-  /** Whoever is about to wait for what it has submitted gives way then: most need not wait for the dispatcher's turn. */
+  /**
+   * Whoever is about to wait for what it has submitted gives way then: most need not wait for the dispatcher's turn. Of a scheduler that is not
+   * Effect's own, as that of a test clock, who knows only what it dispatched itself, all do.
+   */
   startSoon(): void {
     if (this.starting.length === 0 || this.early >= EARLY_STARTS) return
+    if (!(this.ambient instanceof MixedScheduler) || this.ambient.executionMode !== "async") return
     this.early++
     queueMicrotask(() => this.startNow())
   }

@@ -47,14 +47,15 @@ export class Link<Out, In> {
   /** Throws when a value cannot be cloned. */
   post(message: Out, transfer: ReadonlyArray<unknown>): void {
     const { box, numbers } = this.out
-    const mayBox = Atomics.load(numbers, WAITS) !== ON_PORT && Atomics.load(numbers, NUMBER) === 0
+    const number = next(numbers[RUNG]!)
+    const mayBox = Atomics.load(numbers, WAITS) !== ON_PORT && Atomics.load(numbers, NUMBER) === 0 && number !== 0
     const text = mayBox && transfer.length === 0 ? textOf(message) : undefined
     if (text === undefined) {
       this.port.postMessage(message, transfer as ReadonlyArray<TransferListItem>)
       Atomics.add(numbers, RUNG, 1)
     } else {
       numbers[LENGTH] = box.write(text)
-      Atomics.store(numbers, NUMBER, next(numbers[RUNG]!))
+      Atomics.store(numbers, NUMBER, number)
       Atomics.add(numbers, RUNG, 1)
       // It went back to its event loop meanwhile.
       if (Atomics.load(numbers, WAITS) === ON_PORT) this.port.postMessage(null)
@@ -87,14 +88,25 @@ export class Link<Out, In> {
     Atomics.store(this.in.numbers, WAITS, ON_PORT)
   }
 
-  /** The next message, if there is any. Throws what the port does where it cannot be read. */
+  /** The next message, if one was said. Throws what the port does where it cannot be read. */
   receive(): { readonly message: In } | undefined {
+    // Asked first: what comes by the port must be the next one, and not one after what has just been put in the box.
+    const { unheard } = this
     if (this.isInBox) return { message: this.unbox() }
+    return unheard > 0 ? this.take() : undefined
+  }
+
+  /** The same of an end that is gone: it may have posted what it never counted. */
+  receiveLast(): { readonly message: In } | undefined {
+    return this.isInBox ? { message: this.unbox() } : this.take()
+  }
+
+  private take(): { readonly message: In } | undefined {
     for (;;) {
       const received = receiveMessageOnPort(this.port)
       if (received === undefined) return undefined
       if (received.message === null) continue
-      this.count = (this.count + 1) | 0
+      this.count = next(this.count)
       return received
     }
   }
@@ -103,25 +115,25 @@ export class Link<Out, In> {
   heard(message: In | null, hear: (message: In) => void): void {
     while (this.isInBox) hear(this.unbox())
     if (message === null) return
-    this.count = (this.count + 1) | 0
+    this.count = next(this.count)
     hear(message)
   }
 
   private get isInBox(): boolean {
-    return Atomics.load(this.in.numbers, NUMBER) === next(this.count)
+    const number = Atomics.load(this.in.numbers, NUMBER)
+    return number !== 0 && number === next(this.count)
   }
 
   private unbox(): In {
     const { box, numbers } = this.in
     const message = JSON.parse(box.toString("utf8", 0, numbers[LENGTH]!))
-    this.count = (this.count + 1) | 0
+    this.count = next(this.count)
     Atomics.store(numbers, NUMBER, 0)
     return message
   }
 }
 
-/** Never 0. */
-const next = (count: number): number => ((count + 1) | 0) || 1
+const next = (count: number): number => (count + 1) | 0
 
 // ─── what fits into a box
 

@@ -9,6 +9,9 @@ import { Patience } from "./Patience.ts"
 import { marked } from "./Port.ts"
 import type { FromHost, ToHost } from "./Wire.ts"
 
+/** Should a test replace it, what has been said is heard all the same. */
+const { setImmediate } = globalThis
+
 export interface ThreadOptions {
   readonly entry: URL
   readonly data?: unknown
@@ -50,8 +53,7 @@ export const startThread = (options: ThreadOptions): Start => ({ name, onGone, o
     })
     worker.once("exit", (code) => {
       gone = true
-      // What it said before.
-      ear.drain()
+      ear.end()
       port.close()
       onGone(reasonOf(error, code))
       for (const end of ended) end()
@@ -107,14 +109,15 @@ class Ear {
     setImmediate(this.look)
   }
 
-  drain(): void {
-    while (this.receive());
+  /** The thread is gone: what it said before. */
+  end(): void {
+    while (this.receive(true));
   }
 
-  private receive(): boolean {
+  private receive(isGone = false): boolean {
     let next: { readonly message: FromHost } | undefined
     try {
-      next = this.link.receive()
+      next = isGone ? this.link.receiveLast() : this.link.receive()
     } catch (error) {
       this.onUnreadable(error)
     }
@@ -124,7 +127,7 @@ class Ear {
   }
 
   private readonly look = (): void => {
-    if (this.link.unheard !== 0) this.drain()
+    while (this.receive());
     if (this.count === this.before && this.patience.lasts()) return void setImmediate(this.look)
     this.isLooking = false
     this.link.rest()
@@ -134,7 +137,14 @@ class Ear {
   private readonly heard = (message: FromHost): void => {
     if (this.isLooking && this.count === this.before) this.patience.came()
     this.count = (this.count + 1) | 0
-    this.onMessage(message)
+    try {
+      this.onMessage(message)
+    } catch (error) {
+      // Nobody's but whoever waited for it: what else was said is heard.
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
 }
 
