@@ -49,6 +49,8 @@ interface Scene {
   readonly workers: Array<Process>
   readonly admin: (sql: string) => Promise<void>
   readonly proxy: Proxy
+  /** Its folder. */
+  readonly own: string
 }
 
 let scenes = 0
@@ -84,7 +86,7 @@ const play = async (
     schema,
     lease,
     concurrency: 3,
-    ...(options.pool === undefined ? {} : { pool: options.pool })
+    ...(options.pool === undefined ? {} : { pool: { size: options.pool, taken: path.join(own, "taken") } })
   })
   const admin = (sql: string) =>
     Effect.runPromise(
@@ -107,7 +109,7 @@ const play = async (
       return Math.max(...counts)
     }
     const before = isLong ? await throughput() : 0
-    await mishap({ chaos, workers, admin, proxy })
+    await mishap({ chaos, workers, admin, proxy, own })
     if (isLong) {
       // A store that does not answer is given up after ten leases, and its connection 5 seconds later.
       await sleep(12 * lease + 8_000)
@@ -193,7 +195,12 @@ describe("chaos on PostgreSQL: workers", { skip: !isLong }, () => {
   }
   it(
     "whose jobs take the connections of their pool",
-    () => play({ jobs: 2_000, workers: 3, pool: 3 }, () => sleep(5_000)),
+    () =>
+      play({ jobs: 3_000, workers: 3, pool: 3 }, async ({ own }) => {
+        fs.writeFileSync(path.join(own, "taken"), "")
+        await sleep(10_000)
+        fs.rmSync(path.join(own, "taken"))
+      }),
     600_000
   )
 })
