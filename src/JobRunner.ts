@@ -7,7 +7,6 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -36,7 +35,9 @@ export const layerLocal: Layer.Layer<Job.JobRunner | Job.Registry, never, Schedu
       jobs: Effect.sync(() => registry.all.map(({ demand, job }) => Job.infoOf(job, demand))),
       find: (name) => Effect.succeed(registry.get(name)),
       perform: ({ found, onProgress, payload }) =>
-        Effect.map(providing(Job.CurrentProgress, onProgress, Job.handle(found, payload)), crossed),
+        Effect.withFiber(({ context }) =>
+          Effect.map(providing(context, Job.CurrentProgress, onProgress, Job.handle(found, payload)), crossed)
+        ),
       encode: (encoding, _once, job) =>
         Effect.flatMapEager(encoding, (encoded) => {
           try {
@@ -239,12 +240,12 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
         onSuccess: (reply) => reply._tag === "Success" ? decode(reply) : dieOfCrash(decode(reply)),
         onFailure: (cause) => dieOfCrash(Effect.failCause(cause))
       })
-      return isAt(context, Job.JobRunner, self) ? decoded : Effect.provideService(decoded, Job.JobRunner, self)
+      return providing(context, Job.JobRunner, self, decoded)
     })
 
   /** Runs that are asked for in one place have one context: what is derived from that is derived once. */
   const onScheduler = <A, E>(
-    { context }: Fiber.Fiber<unknown, unknown>,
+    context: Context.Context<never>,
     effect: Effect.Effect<A, E, Scheduler.Scheduler>
   ): Effect.Effect<A, E> => {
     if (isAt(context, Scheduler.Scheduler, scheduler)) return effect as Effect.Effect<A, E>
@@ -268,7 +269,8 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
   const beginning = (prepared: Prepared<F>): Beginning => {
     const id = prepared.given.id ?? `${options.id}-${++ids}`
     return {
-      submit: (shared) => Effect.withFiber((fiber) => onScheduler(fiber, Task.fork(taskOf(prepared, shared, id)))),
+      submit: (shared) =>
+        Effect.withFiber(({ context }) => onScheduler(context, Task.fork(taskOf(prepared, shared, id)))),
       find: Effect.map(scheduler.runs, (runs) => runs.find((run) => run.id === id))
     }
   }
@@ -277,19 +279,19 @@ export const make = <F extends Found = Found>(options: Options<F>): Job.Runner =
     id: options.id,
     jobs: options.jobs,
     fork: (request) =>
-      Effect.withFiber((fiber) =>
-        Effect.flatMapEager(prepare(asked(request, fiber.context)), (prepared) =>
+      Effect.withFiber(({ context }) =>
+        Effect.flatMapEager(prepare(asked(request, context)), (prepared) =>
           prepared.key === undefined
-            ? onScheduler(fiber, Task.fork(taskOf(prepared, undefined)))
+            ? onScheduler(context, Task.fork(taskOf(prepared, undefined)))
             : shared.fork(prepared.key, beginning(prepared), prepared.given.onProgress))
       ),
     execute: (request) =>
-      Effect.withFiber((fiber) =>
+      Effect.withFiber(({ context }) =>
         Effect.flatMapEager(
-          prepare(asked(request, fiber.context)),
+          prepare(asked(request, context)),
           (prepared): Effect.Effect<unknown, unknown> =>
             prepared.key === undefined
-              ? onScheduler(fiber, taskOf(prepared, undefined))
+              ? onScheduler(context, taskOf(prepared, undefined))
               : shared.execute(prepared.key, beginning(prepared), prepared.given.onProgress)
         )
       )
@@ -325,13 +327,12 @@ interface Prepared<F> {
 
 /** Nearly always it is there already. */
 const providing = <I, S, A, E, R>(
+  context: Context.Context<never>,
   key: Context.Key<I, S>,
   service: S,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, Exclude<R, I>> =>
-  Effect.withFiber((fiber) =>
-    isAt(fiber.context, key, service) ? effect as Effect.Effect<A, E, any> : Effect.provideService(effect, key, service)
-  )
+  isAt(context, key, service) ? effect as Effect.Effect<A, E, any> : Effect.provideService(effect, key, service)
 
 const isAt = <I, S>(context: Context.Context<never>, key: Context.Key<I, S>, service: S): boolean =>
   Context.getOrUndefined(context as Context.Context<I>, key) === service

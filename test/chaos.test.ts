@@ -196,9 +196,17 @@ describe("chaos on PostgreSQL: workers", { skip: !isLong }, () => {
   it(
     "whose jobs take the connections of their pool",
     () =>
-      play({ jobs: 3_000, workers: 3, pool: 3 }, async ({ own }) => {
+      play({ jobs: 3_000, workers: 3, pool: 3 }, async ({ admin, own }) => {
         fs.writeFileSync(path.join(own, "taken"), "")
         await sleep(10_000)
+        await admin(`do $$ begin
+          for i in 1..500 loop
+            perform pg_stat_clear_snapshot();
+            if 3 <= (select count(*) from pg_stat_activity where application_name = 'chaos' and state = 'idle in transaction') then return; end if;
+            perform pg_sleep(0.01);
+          end loop;
+          raise 'no job holds a connection';
+        end $$`)
         fs.rmSync(path.join(own, "taken"))
       }),
     600_000

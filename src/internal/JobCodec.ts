@@ -99,10 +99,8 @@ export class Codec {
 
   decodeReply(reply: Reply): Effect.Effect<unknown, unknown> {
     switch (reply._tag) {
-      case "Success": {
-        const decoded = this.decodeSuccess(reply.value)
-        return Exit.isExit(decoded) && Exit.isSuccess(decoded) ? decoded : Effect.orDie(decoded)
-      }
+      case "Success":
+        return Effect.catchEager(this.decodeSuccess(reply.value), Effect.die)
       case "Failure":
         return Effect.flatMap(Effect.orDie(this.decodeCause(reply.cause)), Effect.failCause)
       case "Aborted":
